@@ -1,0 +1,54 @@
+"""Recurrent neural networks that remember.
+
+Names below are loaded when first used, so that ``import recurra`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Corpus": "recurra.data",
+    "Full": "recurra.engine",
+    "LanguageModel": "recurra.models",
+    "Trainer": "recurra.training",
+    "Truncated": "recurra.engine",
+    "explain": "recurra.engine",
+    "scan": "recurra.engine",
+}
+_MODULES = (
+    "cells",
+    "data",
+    "decoding",
+    "engine",
+    "errors",
+    "evaluation",
+    "nn",
+    "recipes",
+    "state",
+    "testing",
+)
+
+__all__ = [*_EXPORTS, *_MODULES]
+
+if TYPE_CHECKING:  # for editors and type checkers; nothing here runs
+    from recurra import cells, data, decoding, engine, errors, evaluation, nn, recipes, state, testing
+    from recurra.data import Corpus
+    from recurra.engine import Full, Truncated, explain, scan
+    from recurra.models import LanguageModel
+    from recurra.training import Trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    if name in _MODULES:
+        return import_module(f"recurra.{name}")
+    raise AttributeError(f"module 'recurra' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,16 @@
+"""A cell through time: `scan`, its reference loop, its kernels, and how far gradients travel."""
+
+from recurra.engine.backprop import Full, Policy, Truncated, parse_policy, unroll
+from recurra.engine.scan import BACKENDS, Explanation, explain, scan
+
+__all__ = [
+    "BACKENDS",
+    "Explanation",
+    "Full",
+    "Policy",
+    "Truncated",
+    "explain",
+    "parse_policy",
+    "scan",
+    "unroll",
+]

@@ -1,0 +1,146 @@
+"""`scan`: the one way to run a cell through time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.engine.backprop import Full, Policy, Span, unroll
+from recurra.engine.library import Kernel, find_kernel, run_kernel
+from recurra.engine.loop import run_loop
+from recurra.errors import EngineError, ShapeError, nearest
+from recurra.state import batch_size, map_leaves, named_leaves
+
+__all__ = ["BACKENDS", "Explanation", "explain", "scan"]
+
+BACKENDS = ("auto", "library", "loop")
+
+
+def scan(
+    cell: Any,
+    inputs: Any,
+    state: Any = None,
+    *,
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+    reverse: bool = False,
+    backprop: Policy | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Any]:
+    """Run a cell over a sequence: ``state_t, output_t = cell.step(inputs[t], state_{t-1})``.
+
+    Args:
+        cell: anything with ``step(x, state) -> (output, state)`` and ``zero_state(batch)``.
+        inputs: (T, B, I) float, time first, or a tree of (T, B, ...) tensors, T >= 1.
+        state: state of B rows to start from; not mutated. Default: ``cell.zero_state(B)``.
+        lengths: (B,) int, 0 to T. Steps past a row's end leave its state as it was and output zeros.
+        reset: (T, B) bool. Where true, the row starts from ``zero_state`` before that step.
+        reverse: read each row from its last valid step to its first. Outputs stay at the time of their input; `reset`
+            marks the first step in reading order.
+        backprop: how far gradients travel; default `Full()`.
+        backend: "auto" takes a kernel where the step has one, "loop" is the reference, "library" insists on a kernel.
+    Returns: (outputs (T, B, O), final state), the state of the type given.
+    Raises: ShapeError if sizes disagree; EngineError if the backend cannot run the cell.
+    Gradient: into inputs, parameters and the given state, unless the policy cuts it.
+    """
+    steps, rows = _check_inputs(inputs)
+    if state is None:
+        state = cell.zero_state(rows)
+    elif batch_size(state) not in (rows, None):
+        raise ShapeError(f"inputs have {rows} rows, but the state has {batch_size(state)}; give one state per row")
+    alive = _alive(lengths, steps, rows, inputs)
+    if reset is not None and (reset.shape != (steps, rows) or reset.dtype != torch.bool):
+        raise ShapeError(f"reset must be ({steps}, {rows}) bool, not {tuple(reset.shape)} {reset.dtype}")
+    kernel = _choose(cell, inputs, backend)
+    flip = _flip_index(lengths, steps, rows, inputs) if reverse else None
+    if flip is not None:
+        inputs = map_leaves(lambda leaf: _flip(leaf, flip), inputs)
+        reset = _flip(reset, flip) if reset is not None else None
+
+    def segment(span: Span, state: Any) -> tuple[Tensor, Any]:
+        piece = slice(*span)
+        x = inputs[piece] if isinstance(inputs, Tensor) else map_leaves(lambda leaf: leaf[piece], inputs)
+        masks = (None if mask is None else mask[piece] for mask in (alive, reset))
+        return run_kernel(kernel, cell, x, state, *masks) if kernel else run_loop(cell, x, state, *masks)
+
+    pieces, state = unroll(segment, [(0, steps)], state, backprop or Full())
+    outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return (outputs if flip is None else _flip(outputs, flip)), state
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which path `scan` takes for a cell, and why."""
+
+    cell: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.cell}: {self.path} ({self.reason})"
+
+
+def explain(cell: Any) -> Explanation:
+    """Say which path `scan` takes for a cell with tensor inputs of the type of its weights, and why."""
+    name, kernel = type(cell).__name__, find_kernel(cell)
+    if kernel is None:
+        return Explanation(name, "loop", f"no kernel computes {type(cell).step.__qualname__}; one Python call per step")
+    parameter = next(cell.parameters(), None)
+    on_cpu = parameter is None or parameter.device.type == "cpu"
+    backend = "torch's native CPU kernel" if on_cpu else "cuDNN"
+    if on_cpu and kernel.name == "lstm" and parameter is not None and parameter.dtype == torch.float32:
+        backend = "oneDNN's kernel"
+    return Explanation(name, "library", f"{backend} '{kernel.name}' computes {type(cell).step.__qualname__}")
+
+
+def _choose(cell: Any, inputs: Any, backend: str) -> Kernel | None:
+    if backend not in BACKENDS:
+        raise EngineError(f"unknown backend '{backend}'{nearest(backend, BACKENDS)}")
+    if backend == "loop":
+        return None
+    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
+    if kernel is None and backend == "library":
+        raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
+    return kernel
+
+
+def _check_inputs(inputs: Any) -> tuple[int, int]:
+    shapes = {tuple(leaf.shape[:2]) for leaf in named_leaves(inputs).values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ShapeError(f"inputs must be (T, B, ...) tensors of equal T and B, time first; found {sorted(shapes)}")
+    steps, rows = shapes.pop()
+    if steps < 1 or rows < 1:
+        raise ShapeError(f"inputs need at least one step and one row; found T={steps}, B={rows}")
+    return steps, rows
+
+
+def _device(inputs: Any) -> torch.device:
+    return next(iter(named_leaves(inputs).values())).device
+
+
+def _alive(lengths: Tensor | None, steps: int, rows: int, inputs: Any) -> Tensor | None:
+    """(T, B) bool: is step t within the row? None if all are."""
+    if lengths is None:
+        return None
+    if lengths.shape != (rows,) or lengths.is_floating_point():
+        raise ShapeError(f"lengths must be ({rows},) integers, not {tuple(lengths.shape)} {lengths.dtype}")
+    if int(lengths.min()) < 0 or int(lengths.max()) > steps:
+        raise ShapeError(f"lengths must lie in 0..{steps}; found {int(lengths.min())}..{int(lengths.max())}")
+    device = _device(inputs)
+    return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device)
+
+
+def _flip_index(lengths: Tensor | None, steps: int, rows: int, inputs: Any) -> Tensor:
+    """(T, B) int64: the step that is read at time t; its own inverse. Padding stays where it is."""
+    time = torch.arange(steps, device=_device(inputs)).unsqueeze(1).expand(steps, rows)
+    if lengths is None:
+        return steps - 1 - time
+    ends = lengths.to(time.device)
+    return torch.where(time < ends, ends - 1 - time, time)
+
+
+def _flip(leaf: Tensor, index: Tensor) -> Tensor:
+    return leaf.gather(0, index.reshape(*index.shape, *[1] * (leaf.ndim - 2)).expand_as(leaf))

@@ -1,0 +1,67 @@
+"""The exceptions of recurra. Every message is one line: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BackpropError",
+    "ConfigError",
+    "CorpusError",
+    "DivergedError",
+    "EngineError",
+    "RecurraError",
+    "RunError",
+    "ShapeError",
+    "StateError",
+    "VocabularyError",
+    "nearest",
+]
+
+
+class RecurraError(Exception):
+    """The user's input, in any form, cannot be used as it is. The command line exits with status 2."""
+
+
+class ShapeError(RecurraError, ValueError):
+    """Tensors whose shapes, types or devices do not fit together."""
+
+
+class StateError(RecurraError, ValueError):
+    """A state of the wrong structure, or one that does not continue the stream it is offered to."""
+
+
+class EngineError(RecurraError, ValueError):
+    """A backend that cannot run the given cell."""
+
+
+class BackpropError(RecurraError, ValueError):
+    """A policy of back-propagation that cannot be used."""
+
+
+class ConfigError(RecurraError, ValueError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class CorpusError(RecurraError, ValueError):
+    """A text that is missing, empty, not text, or too short for what is asked of it."""
+
+
+class VocabularyError(RecurraError, ValueError):
+    """Symbols that the tokenizer has never seen, or a tokenizer file that cannot be used."""
+
+
+class RunError(RecurraError):
+    """A run directory that is missing, damaged, from a newer version, or cannot be written."""
+
+
+class DivergedError(RecurraError, ArithmeticError):
+    """Training produced a loss or gradient that is not a finite number."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name closest to `name`, else the list of known names."""
+    options = sorted(known)
+    close = get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"
