@@ -1,0 +1,24 @@
+"""Corpora, tokenizers, the token store, and partitioning into streams."""
+
+from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
+from recurra.data.store import Tokens
+from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
+from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+
+__all__ = [
+    "BUILT_IN",
+    "KINDS",
+    "NOTHING",
+    "Batch",
+    "Corpus",
+    "DataConfig",
+    "RandomStream",
+    "SequentialStream",
+    "Stream",
+    "Tokenizer",
+    "Tokens",
+    "build_tokenizer",
+    "check_continues",
+    "check_seen",
+    "load_tokenizer",
+]

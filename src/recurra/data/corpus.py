@@ -1,0 +1,250 @@
+"""A text made ready for training: its tokenizer, a training part and a validation part."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from recurra.config import check_at_least, check_choice
+from recurra.data import counting
+from recurra.data.store import FORMAT, Tokens, new_folder
+from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
+from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+from recurra.errors import ConfigError, CorpusError
+
+__all__ = ["BUILT_IN", "Corpus", "DataConfig"]
+
+BUILT_IN = (counting.NAME,)
+MAX_VOCAB = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where a corpus comes from and how it becomes tokens.
+
+    Args:
+        source: a text file, a folder of text files, ``-`` for standard input, or the built-in ``counting``.
+        tokenizer: char, byte, word or bpe. Default: word for counting, else char.
+        vocab: largest number of tokens. Default: 2048 for bpe, without limit for char and word.
+        valid: the validation part: a fraction, taken from the end, or a file or folder. Default: 0.1; 0.2 for counting.
+            0 leaves the validation part empty.
+    """
+
+    source: str = counting.NAME
+    tokenizer: str | None = None
+    vocab: int | None = None
+    valid: float | str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.valid, str):
+            with contextlib.suppress(ValueError):  # otherwise it is the name of a file
+                object.__setattr__(self, "valid", float(self.valid))
+        check_choice(KINDS, tokenizer=self.tokenizer)
+        check_at_least(2, vocab=self.vocab)
+        if self.vocab is not None and self.vocab > MAX_VOCAB:
+            raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
+        if isinstance(self.valid, float) and not 0 <= self.valid < 1:
+            raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
+
+    def resolved(self) -> DataConfig:
+        """Return a copy in which the defaults that depend on the source are filled in."""
+        built_in = self.source in BUILT_IN
+        tokenizer = self.tokenizer or ("word" if built_in else "char")
+        valid = (counting.VALID_FRACTION if built_in else 0.1) if self.valid is None else self.valid
+        return replace(self, tokenizer=tokenizer, valid=valid)
+
+
+class Corpus:
+    """Tokens to train on and tokens to validate with, memory-mapped, and the tokenizer that made them.
+
+    Args:
+        name: what runs are named after.
+        tokenizer: made from the training part alone; also called `vocabulary`.
+        train, valid: the two parts; `valid` may be empty.
+        notes: lines that a user should read: files left out, symbols never seen in training.
+    """
+
+    def __init__(
+        self, name: str, tokenizer: Tokenizer, train: Tokens, valid: Tokens, notes: Sequence[str] = ()
+    ) -> None:
+        self.name, self.tokenizer, self.train, self.valid, self.notes = name, tokenizer, train, valid, list(notes)
+
+    @property
+    def vocabulary(self) -> Tokenizer:
+        """The tokenizer."""
+        return self.tokenizer
+
+    def __repr__(self) -> str:
+        return f"<corpus {self.name}: {len(self.train):,} + {len(self.valid):,} tokens, {self.tokenizer!r}>"
+
+    @classmethod
+    def build(cls, config: DataConfig, *, tokenizer: Tokenizer | None = None) -> Corpus:
+        """Read and tokenise what `config` describes.
+
+        Args:
+            tokenizer: use this one, of an earlier run, instead of making a vocabulary.
+        Raises: CorpusError if the text cannot be used; VocabularyError if most of a part is unseen.
+        """
+        config = config.resolved()
+        raw = (tokenizer.kind if tokenizer else config.tokenizer) == "byte"
+        if config.source not in BUILT_IN:
+            return cls._assemble(_name_of(config.source), read_documents(config.source, raw=raw), config, tokenizer)
+        text = counting.counting_text()
+        documents = Documents([text.encode() if raw else text], [])
+        cut = counting.split_point(text, config.valid) if isinstance(config.valid, float) else None
+        return cls._assemble(config.source, documents, config, tokenizer, cut)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        tokenizer: str = "char",
+        vocab: int | None = None,
+        valid: float | str | os.PathLike[str] = 0.1,
+    ) -> Corpus:
+        """Read a text file, a folder of text files (each a document), or ``-`` for standard input."""
+        source = os.path.join(".", path) if path in BUILT_IN else os.fspath(path)
+        return cls.build(DataConfig(source=source, tokenizer=tokenizer, vocab=vocab, valid=_fraction_or_path(valid)))
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str | Sequence[str],
+        *,
+        tokenizer: str = "char",
+        vocab: int | None = None,
+        valid: float | str | os.PathLike[str] = 0.1,
+        name: str = "text",
+    ) -> Corpus:
+        """Take a text, or several documents, from memory."""
+        texts = [check_unicode(each, name) for each in ([text] if isinstance(text, str) else text)]
+        documents = Documents([each.encode() for each in texts] if tokenizer == "byte" else list(texts), [])
+        config = DataConfig(source=name, tokenizer=tokenizer, vocab=vocab, valid=_fraction_or_path(valid))
+        return cls._assemble(name, documents, config)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, valid: float | str | os.PathLike[str] = 0.1, name: str = "bytes") -> Corpus:
+        """Take any bytes from memory, each of them a token."""
+        config = DataConfig(source=name, tokenizer="byte", valid=_fraction_or_path(valid))
+        return cls._assemble(name, Documents([data], []), config)
+
+    @classmethod
+    def counting(cls) -> Corpus:
+        """Make the built-in corpus: numbers in words, 50,476 + 12,619 tokens, 30 words."""
+        return cls.build(DataConfig())
+
+    @classmethod
+    def _assemble(
+        cls,
+        name: str,
+        documents: Documents,
+        config: DataConfig,
+        tokenizer: Tokenizer | None = None,
+        cut: int | None = None,
+    ) -> Corpus:
+        """Split into parts, make the vocabulary from the first, and tokenise both."""
+        kind = tokenizer.kind if tokenizer else config.tokenizer or "char"
+        texts, notes = documents
+        if not any(texts):
+            raise CorpusError(f"{name} is empty; give a text to learn from")
+        train, valid = texts, list[Text]()
+        if isinstance(config.valid, str):
+            valid, more = read_documents(config.valid, raw=kind == "byte")
+            notes = notes + more
+        elif config.valid:
+            if cut is None:
+                cut = int(sum(map(len, texts)) * (1 - config.valid) + 1e-9)
+            train, valid = split_documents(texts, cut, whole_words=kind in ("word", "bpe"))
+        torn = not isinstance(config.valid, str) and len(train) + len(valid) > len(texts)
+        if tokenizer:
+            notes = notes + _lines(check_seen(tokenizer, train, f"the training part of {name}"))
+        else:
+            several = len(texts) > 1 or len(valid) > 1
+            tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
+        notes = notes + _lines(check_seen(tokenizer, valid, f"the validation part of {name}"))
+        training, validation = _tokenise(train, tokenizer, torn), _tokenise(valid, tokenizer)
+        if len(training) < 2 or len(validation) == 1:
+            raise CorpusError(
+                f"{name} gives {len(training)} + {len(validation)} tokens to train and to validate with; each part "
+                f"needs at least 2: give a longer text"
+            )
+        return cls(name, tokenizer, training, validation, notes)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer and parts into a new folder, which appears whole or not at all.
+
+        Raises: CorpusError if the folder exists or cannot be written.
+        """
+        with new_folder(folder) as scratch:
+            self.tokenizer.save(scratch / "tokenizer.json")
+            for part, tokens in (("train", self.train), ("valid", self.valid)):
+                (scratch / part).mkdir()
+                tokens.write(scratch / part)
+            about = {"version": FORMAT, "name": self.name, "notes": self.notes}
+            (scratch / "corpus.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, verify: bool = False) -> Corpus:
+        """Open what `save` wrote; the tokens stay on disk until they are used.
+
+        Args:
+            verify: read all of it once and compare digests.
+        Raises: CorpusError or VocabularyError if it is missing, damaged or of a newer version.
+        """
+        path = Path(folder)
+        try:
+            about = json.loads((path / "corpus.json").read_bytes())
+            version, name, notes = about["version"], about["name"], about["notes"]
+        except OSError as error:
+            raise CorpusError(f"{path} is no saved corpus: {error.strerror or error}; make it from its text") from None
+        except (ValueError, KeyError, TypeError):
+            raise CorpusError(f"the corpus {path} is damaged: corpus.json; make it again from its text") from None
+        if version != FORMAT:
+            raise CorpusError(f"{path} is a corpus of version {version}, this recurra reads {FORMAT}; upgrade recurra")
+        tokenizer = load_tokenizer(path / "tokenizer.json")
+        train, valid = (Tokens.open(path / part, verify=verify) for part in ("train", "valid"))
+        return cls(name, tokenizer, train, valid, notes)
+
+
+def _tokenise(texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False) -> Tokens:
+    """Encode documents; each but a single or torn one is closed by the end of text."""
+    parts, starts, position = [], [0], 0
+    ends = tokenizer.end is not None and len(texts) + torn > 1
+    for number, text in enumerate(texts):
+        ids = tokenizer.encode(text)
+        closed = ends and not (torn and number == len(texts) - 1)
+        parts += [ids, np.array([tokenizer.end], np.int32)] if closed else [ids]
+        position += len(ids) + closed
+        starts.append(position)
+    documents = starts[:-1] if ends else [0]
+    return Tokens.in_scratch(parts, vocab=len(tokenizer), documents=documents or [0], num_chars=_num_chars(texts))
+
+
+def _num_chars(texts: Sequence[Text]) -> int | None:
+    try:
+        return sum(len(text if isinstance(text, str) else text.decode()) for text in texts)
+    except UnicodeDecodeError:
+        return None
+
+
+def _lines(line: str | None) -> list[str]:
+    return [line] if line else []
+
+
+def _strings(texts: Sequence[Text]) -> list[str]:
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _fraction_or_path(valid: float | str | os.PathLike[str]) -> float | str:
+    return float(valid) if isinstance(valid, int | float) else os.fspath(valid)
+
+
+def _name_of(source: str) -> str:
+    return "stdin" if source == "-" else Path(source).resolve().stem

@@ -1,0 +1,159 @@
+"""Reading texts as they are: a file, a folder of files, or standard input. Nothing is normalised on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from recurra.errors import CorpusError
+
+__all__ = ["Documents", "Text", "check_unicode", "decode_text", "read_documents", "split_documents"]
+
+Text = str | bytes
+"""Text for the tokenizers of characters, words and pairs; bytes for the one of bytes."""
+
+GZIP = b"\x1f\x8b"
+LONGEST_WORD = 1000
+"""Characters to look ahead for the end of a word; scripts without spaces are cut where they stand."""
+
+_WORD_END = re.compile(r"(?!(?<=\r)\n)\s")
+
+
+class Documents(NamedTuple):
+    """Texts in reading order, and one line about each thing a user should know of them."""
+
+    texts: list[Text]
+    notes: list[str]
+
+
+def read_documents(source: str | Path, *, raw: bool = False) -> Documents:
+    """Read a file, every text file in a folder (sorted, folders below included), or ``-`` for standard input.
+
+    Args:
+        raw: keep bytes, whatever they are; otherwise each document must be UTF-8 and its line ends stay untouched.
+    Raises: CorpusError if there is nothing to read, or it is not text.
+    """
+    if str(source) == "-":
+        return Documents([_as_document(_read_stdin(), "standard input", raw)], [])
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, raw)
+    return Documents([_as_document(_read_file(path), str(path), raw)], [])
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """Decode UTF-8 strictly; byte order marks and line ends stay.
+
+    Raises: CorpusError with the offset of the first byte that is not text.
+    """
+    if data.startswith(GZIP):
+        raise CorpusError(f"{where} is compressed with gzip; unpack it first: gzip -dc FILE | recurra train -")
+    zero = data.find(b"\0")
+    if zero >= 0:
+        raise CorpusError(
+            f"{where} is not text: NUL byte at byte offset {zero}; give a text file, or --tokenizer byte for any bytes"
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at byte offset {error.start}; "
+            f"convert it to UTF-8, or --tokenizer byte takes it as it is"
+        ) from None
+
+
+def check_unicode(text: str, where: str) -> str:
+    """Return `text`. Raises: CorpusError for half a surrogate pair, which no file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f"{where} holds half a surrogate pair at character {error.start}; decode the text with errors='replace'"
+        ) from None
+    return text
+
+
+def split_documents(texts: Sequence[Text], cut: int, *, whole_words: bool) -> tuple[list[Text], list[Text]]:
+    """Cut documents, taken as one, into what lies before a position and what lies after it.
+
+    Args:
+        cut: number of characters (or bytes) in the first part.
+        whole_words: move the cut to the end of the word it would go through. A cut through the bytes of one
+            character always moves behind it.
+    """
+    for number, text in enumerate(texts):
+        if cut < len(text):
+            cut = _without_damage(text, cut, whole_words)
+            before, after = [*texts[:number], text[:cut]], [text[cut:], *texts[number + 1 :]]
+            return [text for text in before if text], [text for text in after if text]
+        cut -= len(text)
+    return list(texts), []
+
+
+def _without_damage(text: Text, cut: int, whole_words: bool) -> int:
+    if isinstance(text, bytes):
+        end = next((end for end in range(cut, min(cut + 4, len(text))) if text[end] & 0xC0 != 0x80), cut)
+        return end if cut > 0 else 0
+    if whole_words and cut > 0 and not text[cut - 1].isspace():
+        found = _WORD_END.search(text, cut, cut + LONGEST_WORD)
+        return found.start() if found else cut
+    return cut
+
+
+def _as_document(data: bytes, where: str, raw: bool) -> Text:
+    if not data:
+        raise CorpusError(f"{where} is empty; give a text to learn from")
+    return data if raw else decode_text(data, where)
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed; give a file, or pipe a text into the command")
+    return sys.stdin.buffer.read()
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CorpusError(f"{path} does not exist; give a text file, a folder of text files, or - for stdin") from None
+    except OSError as error:
+        raise CorpusError(
+            f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
+        ) from None
+    except ValueError as error:  # a NUL in the name itself
+        raise CorpusError(f"cannot read {str(path)!r}: {error}; give the name of a text file") from None
+
+
+def _read_folder(folder: Path, raw: bool) -> Documents:
+    texts: list[Text] = []
+    left_out: list[str] = []
+    for path in _files_below(folder):
+        data, name = _read_file(path), path.relative_to(folder).as_posix()
+        if not data:
+            left_out.append(f"{name} (empty)")
+        elif not raw and b"\0" in data[:8192]:
+            left_out.append(f"{name} (not text)")
+        else:
+            texts.append(_as_document(data, str(path), raw))
+    if not texts:
+        raise CorpusError(f"{folder} has no text files in it; give a text file or a folder of text files")
+    if not left_out:
+        return Documents(texts, [])
+    more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+    return Documents(texts, [f"left out of {folder}: {', '.join(left_out[:5])}{more}"])
+
+
+def _files_below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise CorpusError(f"cannot read {error.filename}: {error.strerror}; check its permissions")
+
+    files = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted((path for path in files if path.is_file()), key=Path.as_posix)

@@ -1,0 +1,117 @@
+"""Tokens made of bytes: all 256 of them, alone or merged into frequent pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+from recurra.data.tokenizers.base import END_OF_TEXT, Ids, Tokenizer
+from recurra.errors import ConfigError
+
+__all__ = ["BpeTokenizer", "ByteTokenizer"]
+
+DEFAULT_VOCAB = 2048
+CHUNK = 1 << 16
+"""Characters handed to the library at a time; bounds its memory, changes no token."""
+
+
+def _letters() -> list[str]:
+    """Return the printable letter that stands for each byte in byte-level files (as GPT-2 introduced them)."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    spare = iter(range(0x100, 0x200))
+    return [chr(byte if byte in printable else next(spare)) for byte in range(256)]
+
+
+LETTERS = _letters()
+BYTE_OF = {letter: byte for byte, letter in enumerate(LETTERS)}
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 bytes, each its own id; a text never passes through str."""
+
+    kind = "byte"
+    unit = "bytes"
+    can_miss = False
+
+    @classmethod
+    def build(cls, *, end: bool = False) -> ByteTokenizer:
+        """Make the vocabulary, which no text can change."""
+        return cls(cls.make_backend(LETTERS + [END_OF_TEXT] * end))
+
+    @staticmethod
+    def make_backend(names: Sequence[str]) -> Backend:
+        """Byte-pair encoding without a single pair."""
+        backend = Backend(BPE({name: i for i, name in enumerate(names)}, []))
+        backend.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.decoder = ByteLevelDecoder()
+        return backend
+
+    def lookup(self, text: str | bytes) -> Ids:
+        """Return the bytes; those of a str are its UTF-8."""
+        return np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int32)
+
+    def _piece(self, name: str) -> bytes:
+        return _bytes_of(name)
+
+
+class BpeTokenizer(Tokenizer):
+    """Byte-pair encoding: bytes, and the pairs of them that the training text has most; lossless for any text."""
+
+    kind = "bpe"
+    unit = "bytes"
+    can_miss = False
+
+    @classmethod
+    def build(cls, texts: Sequence[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
+        """Learn pairs from `texts` until there are `vocab` tokens, specials included, or no pair comes twice."""
+        size = (vocab or DEFAULT_VOCAB) - end
+        if size < 256:
+            raise ConfigError(f"'vocab' of bpe must be at least {256 + end}, to hold every byte, not {vocab}")
+        backend = Backend(BPE())
+        backend.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=True)
+        backend.decoder = ByteLevelDecoder()
+        trainer = BpeTrainer(
+            vocab_size=size, min_frequency=2, initial_alphabet=ByteLevel.alphabet(), show_progress=False
+        )
+        backend.train_from_iterator((chunk for text in texts for chunk in _chunks(text)), trainer)
+        return cls(_with_end(backend) if end else backend)
+
+    def lookup(self, text: str | bytes) -> Ids:
+        """Return the ids; no byte is ever unseen."""
+        string = text.decode() if isinstance(text, bytes) else text
+        parts = [np.array(self.backend.encode(chunk).ids, np.int32) for chunk in _chunks(string)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def _piece(self, name: str) -> bytes:
+        return _bytes_of(name)
+
+
+def _bytes_of(name: str) -> bytes:
+    return name.encode() if name == END_OF_TEXT else bytes(BYTE_OF[letter] for letter in name)
+
+
+def _with_end(backend: Backend) -> Backend:
+    """Add the end of text to the vocabulary, not as an added token: those would be found inside texts."""
+    description = json.loads(backend.to_str())
+    vocabulary = description["model"]["vocab"]
+    vocabulary.setdefault(END_OF_TEXT, len(vocabulary))
+    return Backend.from_str(json.dumps(description))
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Cut a text before line ends that follow a visible character, a place that no token spans."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + CHUNK)
+        while end > 0 and text[end - 1].isspace():
+            end = text.find("\n", end + 1)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end

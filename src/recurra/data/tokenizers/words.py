@@ -1,0 +1,85 @@
+"""One token per word, and one per line end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Regex
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Replace
+from tokenizers.normalizers import Sequence as Normalizers
+from tokenizers.pre_tokenizers import Split
+
+from recurra.data.tokenizers.base import END_OF_LINE, END_OF_TEXT, UNKNOWN, Ids, Tokenizer
+
+__all__ = ["WordTokenizer"]
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+class WordTokenizer(Tokenizer):
+    """Text split at white space; a line end of any system is one ``<eos>``, a literal ``<unk>`` the unknown token.
+
+    Decoded text has one space after each word, so it is the original up to runs of white space. A byte order mark
+    at the very beginning is no part of a word.
+    """
+
+    kind = "word"
+    unit = "words"
+
+    @classmethod
+    def build(
+        cls, texts: Sequence[str], *, valid: Sequence[str] = (), vocab: int | None = None, end: bool = False
+    ) -> WordTokenizer:
+        """Make the vocabulary from `texts`.
+
+        Args:
+            valid: if it holds unseen words and nothing else makes an ``<unk>``, words that `texts` have once become
+                the unknown token, so that it is learned.
+            vocab: keep the most frequent words, specials included in the number.
+        """
+        counts = Counter(word for text in texts for word in _words(text))
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        has_unknown = UNKNOWN in counts
+        if vocab is not None and len(ranked) + (end and END_OF_TEXT not in counts) > vocab:
+            kept = {word for word in (END_OF_LINE, UNKNOWN, END_OF_TEXT) if word in counts}
+            special = len(kept | {UNKNOWN} | ({END_OF_TEXT} if end else set()))
+            kept.update([word for word in ranked if word not in kept][: max(0, vocab - special)])
+            ranked, has_unknown = [word for word in ranked if word in kept], True
+        elif not has_unknown and any(word not in counts for text in valid for word in _words(text)):
+            specials = (END_OF_LINE, END_OF_TEXT)
+            ranked = [word for word in ranked if counts[word] > 1 or word in specials] if vocab is None else ranked
+            has_unknown = True
+        wanted = [UNKNOWN] * has_unknown + [END_OF_TEXT] * end
+        return cls(cls.make_backend([*ranked, *(name for name in wanted if name not in ranked)]))
+
+    @staticmethod
+    def make_backend(names: Sequence[str]) -> Backend:
+        """Line ends spelled out, then a split at what Python calls white space."""
+        backend = Backend(WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
+        line_end = Replace(Regex(r"\r\n|\r|\n"), f" {END_OF_LINE} ")
+        backend.normalizer = Normalizers([Replace(Regex(r"\A\x{FEFF}"), ""), line_end])
+        backend.pre_tokenizer = Split(Regex(r"[\s\x{1C}-\x{1F}]+"), "removed")
+        return backend
+
+    def lookup(self, text: str | bytes) -> Ids:
+        """Return one id per word or line end, -1 where it is unseen."""
+        words = _words(text)
+        get = self.ids.get
+        return np.fromiter((get(word, -1) for word in words), np.int32, len(words))
+
+    def unseen(self, text: str | bytes) -> Counter[str]:
+        """Count the words outside the vocabulary."""
+        return Counter(word for word in _words(text) if word not in self.ids)
+
+    def _piece(self, name: str) -> bytes:
+        return b"\n" if name == END_OF_LINE else name.encode() + b" "
+
+
+def _words(text: str | bytes) -> list[str]:
+    string = text.decode() if isinstance(text, bytes) else text
+    string = string.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
+    return string.replace("\n", f" {END_OF_LINE} ").split()
