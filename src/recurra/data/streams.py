@@ -77,7 +77,7 @@ class Stream(Sequence[Batch]):
         steps = np.arange(len(counted))[:, None]
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
-        targets = np.where(counted & (after != 0), self._ids[after], NOTHING).astype(np.int64)
+        targets = np.where(counted & (after != 0), self._ids[after].astype(np.int64), NOTHING)
         reset = positions == 0
         if len(self._starts) > 1:
             nearest = np.searchsorted(self._starts, positions, side="right") - 1

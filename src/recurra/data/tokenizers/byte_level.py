@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
@@ -18,8 +20,13 @@ from recurra.errors import ConfigError
 __all__ = ["BpeTokenizer", "ByteTokenizer"]
 
 DEFAULT_VOCAB = 2048
-CHUNK = 1 << 16
-"""Characters handed to the library at a time; bounds its memory, changes no token."""
+CHUNK = 1 << 20
+"""Characters looked at together; bounds memory, changes no token."""
+
+# White space as the library's own pattern knows it; Python's \s has four control characters more.
+_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_PIECE = re.compile(rf"[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+")
+_PIECE_END = re.compile(rf"(?<=[^{_SPACE}])(?=[{_SPACE}])")
 
 
 def _letters() -> list[str]:
@@ -86,8 +93,14 @@ class BpeTokenizer(Tokenizer):
     def lookup(self, text: str | bytes) -> Ids:
         """Return the ids; no byte is ever unseen."""
         string = text.decode() if isinstance(text, bytes) else text
-        parts = [np.array(self.backend.encode(chunk).ids, np.int32) for chunk in _chunks(string)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        known: dict[str, list[int]] = {}
+        parts = [np.zeros(0, np.int32)]
+        for chunk in _chunks(string):
+            pieces = _PIECE.findall(chunk)
+            fresh = [piece for piece in dict.fromkeys(pieces) if piece not in known]
+            known.update((piece, self.backend.encode(piece).ids) for piece in fresh)
+            parts.append(np.fromiter(chain.from_iterable(map(known.__getitem__, pieces)), np.int32))
+        return np.concatenate(parts)
 
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)
@@ -106,12 +119,10 @@ def _with_end(backend: Backend) -> Backend:
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """Cut a text before line ends that follow a visible character, a place that no token spans."""
+    """Cut a text before white space that follows something visible, a place that no token spans."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start + CHUNK)
-        while end > 0 and text[end - 1].isspace():
-            end = text.find("\n", end + 1)
-        end = len(text) if end < 0 else end
+        cut = _PIECE_END.search(text, start + CHUNK)
+        end = cut.start() if cut else len(text)
         yield text[start:end]
         start = end
