@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recurra.config import check_at_least, check_choice
+from recurra.config import as_mapping, check_at_least, check_choice, from_mapping
 from recurra.data import counting
 from recurra.data.store import FORMAT, Tokens, new_folder
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
@@ -67,13 +67,21 @@ class Corpus:
         name: what runs are named after.
         tokenizer: made from the training part alone; also called `vocabulary`.
         train, valid: the two parts; `valid` may be empty.
+        config: what it was made from.
         notes: lines that a user should read: files left out, symbols never seen in training.
     """
 
     def __init__(
-        self, name: str, tokenizer: Tokenizer, train: Tokens, valid: Tokens, notes: Sequence[str] = ()
+        self,
+        name: str,
+        tokenizer: Tokenizer,
+        train: Tokens,
+        valid: Tokens,
+        config: DataConfig,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.name, self.tokenizer, self.train, self.valid, self.notes = name, tokenizer, train, valid, list(notes)
+        self.name, self.tokenizer, self.train, self.valid = name, tokenizer, train, valid
+        self.config, self.notes = config, list(notes)
 
     @property
     def vocabulary(self) -> Tokenizer:
@@ -175,7 +183,7 @@ class Corpus:
                 f"{name} gives {len(training)} + {len(validation)} tokens to train and to validate with; each part "
                 f"needs at least 2: give a longer text"
             )
-        return cls(name, tokenizer, training, validation, notes)
+        return cls(name, tokenizer, training, validation, config, notes)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer and parts into a new folder, which appears whole or not at all.
@@ -187,7 +195,7 @@ class Corpus:
             for part, tokens in (("train", self.train), ("valid", self.valid)):
                 (scratch / part).mkdir()
                 tokens.write(scratch / part)
-            about = {"version": FORMAT, "name": self.name, "notes": self.notes}
+            about = {"version": FORMAT, "name": self.name, "config": as_mapping(self.config), "notes": self.notes}
             (scratch / "corpus.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
@@ -202,6 +210,7 @@ class Corpus:
         try:
             about = json.loads((path / "corpus.json").read_bytes())
             version, name, notes = about["version"], about["name"], about["notes"]
+            config = from_mapping(DataConfig, about["config"])
         except OSError as error:
             raise CorpusError(f"{path} is no saved corpus: {error.strerror or error}; make it from its text") from None
         except (ValueError, KeyError, TypeError):
@@ -210,7 +219,7 @@ class Corpus:
             raise CorpusError(f"{path} is a corpus of version {version}, this recurra reads {FORMAT}; upgrade recurra")
         tokenizer = load_tokenizer(path / "tokenizer.json")
         train, valid = (Tokens.open(path / part, verify=verify) for part in ("train", "valid"))
-        return cls(name, tokenizer, train, valid, notes)
+        return cls(name, tokenizer, train, valid, config, notes)
 
 
 def _tokenise(texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False) -> Tokens:

@@ -1,0 +1,77 @@
+"""Writing files so that they are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recurra.errors import RunError
+
+__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync_folder", "write_atomically"]
+
+
+@contextlib.contextmanager
+def named_failures(path: Path) -> Iterator[None]:
+    """Turn an operating system's error into one line that names the path: a full disk, a missing permission."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; nothing was half-written") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under another name, force it to the disk and rename it.
+
+    Raises: RunError if the disk is full or the folder cannot be written; the old file is then untouched.
+    """
+    scratch = path.with_name(path.name + ".tmp")
+    with named_failures(path):
+        try:
+            with scratch.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a file; what cannot be written whole is taken back."""
+    with named_failures(path):
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab") as file:
+                file.write(text.encode())
+        except OSError:
+            os.truncate(path, size)
+            raise
+
+
+def sync_folder(path: Path) -> None:
+    """Force the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises: RunError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error

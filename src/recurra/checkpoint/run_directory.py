@@ -1,0 +1,249 @@
+"""What a training run leaves on disk, and what every other command reads.
+
+::
+
+    config.toml         resolved settings
+    model.safetensors   weights: the best by validation, else the last
+    tokenizer.json      the vocabulary
+    tokens/             the corpus as token stores
+    metrics.jsonl       one line per report; the same bits for the same seed
+    timing.jsonl        what is not reproducible: seconds, tokens per second
+    report/             pictures and samples
+    training/           two generations of all that resuming needs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from recurra.checkpoint.files import append_text, file_digest, named_failures, read_json, sync_folder, write_atomically
+from recurra.errors import RunError
+
+__all__ = ["FORMAT", "Generation", "RunDirectory"]
+
+FORMAT = 1
+"""Version of the layout; a run directory of a later version is refused."""
+
+KEPT_GENERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A moment of training: named tensors, and plain values that JSON can hold."""
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+
+class RunDirectory:
+    """A run directory at `path`. Knows files, not what they mean to a trainer."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> Self:
+        """Make a new, empty run directory. Raises: RunError if something is there already."""
+        run = cls(path)
+        run.check_free()
+        with named_failures(run.path):
+            for folder in (run.path, run.report, run.training):
+                folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open an existing run directory. Raises: RunError if it is none, or of a later version."""
+        run = cls(path)
+        if not run.path.is_dir():
+            raise RunError(f"there is no run directory at {path}; `recurra train` makes one")
+        if not run.config_file.is_file():
+            raise RunError(f"{path} is not a run directory: it holds no config.toml")
+        run.read_config()
+        return run
+
+    def check_free(self) -> None:
+        """Raise RunError if something is at the path already, so that nothing is overwritten."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(f"{self.path} exists already; choose another --out, or continue it with --resume {self.path}")
+
+    @property
+    def config_file(self) -> Path:
+        """Settings."""
+        return self.path / "config.toml"
+
+    @property
+    def model_file(self) -> Path:
+        """Weights to use."""
+        return self.path / "model.safetensors"
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """Vocabulary."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def tokens(self) -> Path:
+        """Folder of token stores."""
+        return self.path / "tokens"
+
+    @property
+    def report(self) -> Path:
+        """Folder of pictures and samples."""
+        return self.path / "report"
+
+    @property
+    def training(self) -> Path:
+        """Folder of generations."""
+        return self.path / "training"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON line per report."""
+        return self.path / "metrics.jsonl"
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write the resolved settings under the version of the layout."""
+        write_atomically(self.config_file, tomli_w.dumps({"format": FORMAT, **settings}).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the settings without the version. Raises: RunError if damaged or of a later version."""
+        try:
+            settings = tomllib.loads(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {self.config_file}: {error}") from error
+        version = settings.pop("format", None)
+        if not isinstance(version, int):
+            raise RunError(f"{self.config_file} names no format version; it was not written by recurra")
+        if version > FORMAT:
+            raise RunError(f"{self.path} has format {version}, newer than {FORMAT} which this recurra reads; upgrade it")
+        return settings
+
+    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the weights to use."""
+        write_atomically(self.model_file, save(_plain(tensors)))
+
+    def read_model(self) -> dict[str, Tensor]:
+        """Return the weights to use. Raises: RunError if they are missing or damaged."""
+        return _read_tensors(self.model_file)
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        append_text(self.metrics_file, json.dumps(dict(row)) + "\n")
+
+    def append_timing(self, row: Mapping[str, Any]) -> None:
+        """Add a line to timing.jsonl."""
+        append_text(self.path / "timing.jsonl", json.dumps(dict(row)) + "\n")
+
+    @property
+    def samples_file(self) -> Path:
+        """Generated samples, one per epoch."""
+        return self.report / "samples.txt"
+
+    def append_sample(self, text: str) -> None:
+        """Add a sample to the report."""
+        append_text(self.samples_file, text)
+
+    def log_sizes(self) -> dict[str, int]:
+        """Return the bytes in each file that only ever grows and that resuming must cut back."""
+        return {file.name: file.stat().st_size if file.exists() else 0 for file in self._logs()}
+
+    def cut_logs(self, sizes: Mapping[str, int]) -> None:
+        """Cut the growing files back to what they were when a generation was written.
+
+        Raises: RunError if something that the generation knew of is gone.
+        """
+        for file in self._logs():
+            if self.log_sizes()[file.name] < sizes[file.name]:
+                raise RunError(f"{file} is shorter than when the checkpoint was written; it was damaged")
+            if file.exists():
+                os.truncate(file, sizes[file.name])
+
+    def _logs(self) -> tuple[Path, Path]:
+        return self.metrics_file, self.samples_file
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl."""
+        if not self.metrics_file.exists():
+            return []
+        try:
+            lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunError(f"{self.metrics_file} is damaged: {error}") from error
+
+    def write_generation(self, generation: Generation) -> None:
+        """Add a generation: files first, the manifest with their digests last; older ones than two are removed."""
+        numbers = self._generations()
+        folder = self.training / f"{(numbers[0] + 1 if numbers else 0):06d}"
+        with named_failures(folder):
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                write_atomically(folder / "tensors.safetensors", save(_plain(generation.tensors)))
+                write_atomically(folder / "values.json", json.dumps(dict(generation.values)).encode())
+                digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
+                write_atomically(folder / "manifest.json", json.dumps({"sha256": digests}, indent=1).encode())
+                sync_folder(folder)
+                sync_folder(self.training)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        for number in self._generations()[KEPT_GENERATIONS:]:
+            shutil.rmtree(self.training / f"{number:06d}", ignore_errors=True)
+
+    def read_generation(self) -> tuple[Generation, list[str]]:
+        """Return the newest generation that is whole, and a line for every newer one that is not.
+
+        Raises: RunError if none is whole.
+        """
+        notes: list[str] = []
+        for number in self._generations():
+            folder = self.training / f"{number:06d}"
+            try:
+                self._verify(folder)
+                tensors = _read_tensors(folder / "tensors.safetensors")
+                return Generation(tensors, read_json(folder / "values.json")), notes
+            except RunError as error:
+                notes.append(f"{error}; going back to the checkpoint before it")
+        damage = f" ({notes[0].split('; going back')[0]})" if notes else ""
+        raise RunError(f"{self.path} holds no checkpoint to resume from{damage}")
+
+    def _generations(self) -> list[int]:
+        """Numbers of the generations on disk, newest first."""
+        names = (entry.name for entry in self.training.iterdir()) if self.training.is_dir() else iter(())
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+    @staticmethod
+    def _verify(folder: Path) -> None:
+        manifest = read_json(folder / "manifest.json")
+        digests = manifest.get("sha256") if isinstance(manifest, dict) else None
+        if not isinstance(digests, dict):
+            raise RunError(f"{folder / 'manifest.json'} is damaged")
+        for name, digest in digests.items():
+            if not (folder / name).is_file() or file_digest(folder / name) != digest:
+                raise RunError(f"{folder / name} is damaged: its digest is not the one in the manifest")
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else f"it is damaged ({error})"
+        raise RunError(f"cannot read {path}: {reason}") from error

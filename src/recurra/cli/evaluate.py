@@ -1,0 +1,93 @@
+"""``recurra evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
+from recurra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recurra.data import Tokens
+    from recurra.training import Run
+
+PARTS = ("train", "valid", "all")
+
+
+@click.command("evaluate", epilog="\b\nExample:\n  recurra evaluate runs/shakespeare-lstm other.txt --json")
+@run_argument
+@click.argument("corpus", required=False)
+@click.option("--part", type=click.Choice(PARTS), help="Part of the corpus. [default: all; without CORPUS valid]")
+@click.option("--batch", default=1, show_default=True, help="Rows to cut the text into, for speed.")
+@click.option("--warmup", default=0, show_default=True, help="Tokens before its own that each row reads, uncounted.")
+@click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
+@trust_options
+@json_option
+@debug_option
+def command(
+    run: str,
+    corpus: str | None,
+    part: str | None,
+    batch: int,
+    warmup: int,
+    reset_every: int | None,
+    trust: bool,
+    cell: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how well RUN predicts CORPUS: a file, a folder, - for stdin, `counting`, or what it was trained on.
+
+    The text is one stream with the state carried along, so the result depends on nothing but model and text; every
+    token but the first is predicted exactly once.
+    """
+    from recurra.config import check_at_least
+    from recurra.evaluation import evaluate
+    from recurra.training import Run
+
+    check_at_least(1, batch=batch, reset_every=reset_every)
+    check_at_least(0, warmup=warmup)
+    if reset_every is not None and (batch > 1 or warmup):
+        raise ConfigError("--reset-every already reads many pieces side by side; drop --batch and --warmup")
+    loaded = Run.load(run, cell=cell, trust=trust)
+    tokens = _tokens(loaded, corpus, part)
+    with progress_bar("evaluating") as progress:
+        score = evaluate(
+            loaded.model,
+            tokens,
+            batch=batch,
+            warmup=warmup,
+            reset_every=reset_every,
+            chars=tokens.num_chars,
+            progress=progress,
+        )
+    if as_json:
+        print_json(score.as_mapping())
+        return
+    bits = "" if score.bits_per_char is None else f"\nbits/char   {score.bits_per_char:.4f}"
+    click.echo(
+        f"tokens      {score.tokens:,}\nloss        {score.loss_nats:.4f} nats per token\n"
+        f"perplexity  {score.perplexity:.4f}\nbits/token  {score.bits_per_token:.4f}{bits}\n"
+        f"accuracy    {score.accuracy:.4f}\nseconds     {score.seconds:.1f}"
+    )
+
+
+def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
+    from recurra.data import Corpus, DataConfig
+
+    if source is None:
+        corpus, part = run.corpus, part or "valid"
+        if part == "all":
+            raise ConfigError("the run keeps its corpus in two parts; choose --part train or --part valid")
+    else:
+        part = part or "all"
+        valid = 0.0 if part == "all" else run.config.data.resolved().valid
+        corpus = Corpus.build(DataConfig(source=source, valid=valid), tokenizer=run.tokenizer)
+        for note in corpus.notes:
+            print(note, file=sys.stderr)
+    tokens = corpus.valid if part == "valid" else corpus.train
+    if not len(tokens):
+        raise ConfigError("there is no validation part: the run was trained with --valid 0; choose --part all")
+    return tokens

@@ -1,0 +1,97 @@
+"""The entry point: finds the command, and turns every failure into one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+import recurra
+from recurra.errors import RecurraError, nearest
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "train": "Train a recurrent language model on a text.",
+    "evaluate": "Measure loss, perplexity and accuracy on a text.",
+    "generate": "Continue a prompt.",
+    "score": "Show how surprising each line or token of a text is.",
+    "info": "Describe a run: model, corpus, best numbers.",
+    "explain": "Say which engine path runs a cell, and why.",
+    "bench": "Measure this machine: its peak, recurra and torch.nn.",
+}
+
+DONE, FAULT, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+
+
+class Commands(click.Group):
+    """Loads a command's module when it is called, so that ``--help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"recurra.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(recurra.__version__, message="recurra %(version)s")
+def commands() -> None:
+    """Recurrent neural networks that remember.
+
+    \b
+    recurra train shakespeare.txt          train on a text file
+    recurra generate runs/shakespeare-lstm --prompt "ROMEO:"
+    recurra COMMAND --help                 options and an example
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 a fault of ours, 2 the user's input, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        status = commands.main(given, prog_name="recurra", standalone_mode=False)
+        return status if isinstance(status, int) else DONE
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USER_ERROR
+    except click.ClickException as error:
+        return _fail(" ".join(error.format_message().split()), USER_ERROR, debug)
+    except RecurraError as error:
+        return _fail(str(error), USER_ERROR, debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, debug=False)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; what is left to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        return _fail(f"internal fault: {type(error).__name__}: {error} (--debug shows where)", FAULT, debug)
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"recurra: {message}", file=sys.stderr)
+    return status

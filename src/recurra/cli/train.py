@@ -1,0 +1,213 @@
+"""``recurra train``."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recurra.cli.options import debug_option, json_option, print_json
+from recurra.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from recurra.training import Run, RunConfig
+
+TASKS = ("lm",)
+
+EXAMPLES = """
+\b
+Examples:
+  recurra train                              the built-in corpus, in seconds
+  recurra train shakespeare.txt --hidden 512 --epochs 10
+  recurra train ptb.train.txt --valid ptb.valid.txt --tokenizer word --tie
+  recurra train counting --recipe counting-7
+  recurra train --resume runs/shakespeare-lstm
+"""
+
+# name, type, help; the settings' own classes validate the values.
+SETTINGS: tuple[tuple[str, Any, str], ...] = (
+    ("cell", str, "rnn, rnn-relu, irnn, lstm, gru, gru-original, jordan, mingru, lstm-layernorm, or MODULE:CLASS."),
+    ("hidden", int, "Units of each layer."),
+    ("layers", int, "Number of layers."),
+    ("embedding", int, "Features of a token. [default: as --hidden]"),
+    ("dropout", float, "Dropout, locked over time."),
+    ("embedding-dropout", float, "Dropout of whole embeddings."),
+    ("weight-drop", float, "Dropout of recurrent weights."),
+    ("zoneout", float, "Probability of keeping a state's entry as it was."),
+    ("tie/no-tie", bool, "Share the weights of embedding and output layer."),
+    ("residual/no-residual", bool, "Add a layer's input to its output."),
+    ("init", str, "Initialisation of input weights: uniform, xavier, orthogonal, identity."),
+    ("recurrent-init", str, "The same of recurrent weights."),
+    ("tokenizer", str, "char, byte, word or bpe."),
+    ("vocab", int, "Largest vocabulary, for char, word and bpe."),
+    ("partition", str, "sequential: carry the state; random: shuffled windows that start afresh."),
+    ("batch", int, "Rows read side by side."),
+    ("backprop", str, "Tokens per window, or full[:SPAN]."),
+    ("predict", str, "every next token of a window, or only the last."),
+    ("ar", float, "Activation regularisation."),
+    ("tar", float, "Temporal activation regularisation."),
+    ("optimizer", str, "adamw, adam, rmsprop or sgd."),
+    ("lr", float, "Learning rate at its highest."),
+    ("weight-decay", float, "Weight decay; never on biases."),
+    ("schedule", str, "constant, cosine, onecycle or plateau."),
+    ("clip", float, "Largest norm of the gradient; 0 for none."),
+    ("average", float, "Decay of the moving average of weights to keep; 0 for none."),
+    ("keep", str, "Which weights to keep: the best by validation, or the last."),
+    ("epochs", int, "Passes over the corpus."),
+    ("steps", int, "Optimizer steps, in place of --epochs."),
+    ("patience", int, "Stop after so many epochs without a better validation loss."),
+    ("seed", int, "Seed of everything random."),
+    ("device", str, "auto, cpu or cuda."),
+    ("threads", int, "Threads of the CPU."),
+)
+
+
+def _settings(function: Any) -> Any:
+    for name, kind, text in reversed(SETTINGS):
+        flags = "/".join(f"--{part}" for part in name.split("/"))
+        function = click.option(flags, type=kind, default=None, help=text)(function)
+    return function
+
+
+@click.command("train", epilog=EXAMPLES)
+@click.argument("corpus", required=False)
+@click.option("--task", default="lm", show_default=True, help="What to learn; lm is a language model.")
+@click.option("--out", type=click.Path(), help="Run directory to make. [default: runs/<corpus>-<cell>]")
+@click.option("--config", "config_file", type=click.Path(), help="Settings from a TOML file, such as a run's config.toml.")
+@click.option("--recipe", help="A published protocol, whole; options after it override.")
+@click.option("--valid", help="Share of the corpus to validate on (the last by position), or a file. [default: 0.1]")
+@click.option("--resume", type=click.Path(), help="Continue this run exactly where its last checkpoint stands.")
+@_settings
+@json_option
+@debug_option
+def command(
+    corpus: str | None,
+    task: str,
+    out: str | None,
+    config_file: str | None,
+    recipe: str | None,
+    valid: str | None,
+    resume: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a recurrent language model on CORPUS: a text file, a folder of text files, - for stdin, or `counting`.
+
+    Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
+    and the path of the run, which every other command reads.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"unknown task '{task}'{nearest(task, TASKS)}")
+    settings = {name: value for name, value in options.items() if value is not None}
+    if resume is not None:
+        run = _resume(resume, corpus, {**settings, "out": out, "config": config_file, "recipe": recipe, "valid": valid})
+    else:
+        run = _start(_resolve(corpus, config_file, recipe, valid, settings), out)
+    _summarise(run, as_json)
+
+
+def _start(config: RunConfig, out: str | None) -> Run:
+    import torch
+
+    from recurra.checkpoint import RunDirectory
+    from recurra.data import Corpus
+    from recurra.models import LanguageModel
+    from recurra.training import Trainer
+
+    if out is not None:
+        RunDirectory(out).check_free()
+    corpus = Corpus.build(config.data)
+    for note in corpus.notes:
+        print(note, file=sys.stderr)
+    torch.manual_seed(config.training.seed)
+    model = LanguageModel(corpus.tokenizer, config.model)
+    trainer = Trainer(model, corpus, out=out, config=config.training, recipe=config.recipe)
+    return _fit(trainer)
+
+
+def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:
+    from recurra.training import Trainer
+
+    cell = settings.pop("cell", None)
+    refused = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
+    if corpus is not None:
+        refused.append(f"the corpus '{corpus}'")
+    if refused:
+        raise ConfigError(f"a resumed run keeps its settings: drop {', '.join(refused)}, or start a new run")
+    return _fit(Trainer.resume(path, cell=cell))
+
+
+def _fit(trainer: Any) -> Run:
+    try:
+        run: Run = trainer.fit()
+    except KeyboardInterrupt:
+        if trainer.directory is not None:
+            path = trainer.directory.path
+            print(f"\ninterrupted; saved. Continue with: recurra train --resume {path}", file=sys.stderr)
+        raise
+    return run
+
+
+def _resolve(
+    corpus: str | None, config_file: str | None, recipe: str | None, valid: str | None, settings: dict[str, Any]
+) -> RunConfig:
+    """Put the settings together: recipe, then file, then options."""
+    from recurra.config import as_mapping, from_mapping
+    from recurra.recipes import find_recipe
+    from recurra.training import RunConfig
+
+    if recipe is None and config_file is None and corpus in (None, "counting"):
+        recipe = "counting"
+    tables = as_mapping(find_recipe(recipe) if recipe else RunConfig())
+    if config_file is not None:
+        for name, value in _read_toml(config_file).items():
+            tables[name] = {**tables.get(name, {}), **value} if isinstance(value, dict) else value
+    if corpus is not None:
+        settings["source"] = corpus
+    if valid is not None:
+        settings["valid"] = _fraction(valid)
+    for name, value in settings.items():
+        tables.setdefault(RunConfig.owner(name), {})[name] = value
+    return from_mapping(RunConfig, tables, config_file or "")
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the settings in {path}: {reason}") from error
+    values.pop("format", None)
+    return values
+
+
+def _fraction(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _summarise(run: Run, as_json: bool) -> None:
+    from recurra.evaluation import evaluate
+
+    valid = run.corpus.valid
+    score = None if not len(valid) else evaluate(run.model, valid, chars=valid.num_chars)
+    sample = run.model.generate(tokens=200, seed=run.config.training.seed, temperature=0.8)
+    if as_json:
+        numbers = {} if score is None else score.as_mapping()
+        print_json({"run": str(run.path), **numbers, "sample": sample, "verdict": run.verdict})
+        return
+    if score is not None:
+        bits = "" if score.bits_per_char is None else f", {score.bits_per_char:.3f} bits per character"
+        click.echo(
+            f"validation: perplexity {score.perplexity:.3f}, {score.loss_nats:.4f} nats per token{bits}, "
+            f"accuracy {score.accuracy:.4f}"
+        )
+    click.echo(f"verdict:    {run.verdict}")
+    click.echo(f"sample:     {sample}")
+    click.echo(f"curves:     {run.directory.report / 'curves.png'}")
+    click.echo(f"run:        {run.path}")

@@ -1,0 +1,136 @@
+"""Loss per token, perplexity and accuracy of a language model on a stream."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from recurra.data import Batch, RandomStream, SequentialStream, Tokens
+from recurra.models import LanguageModel
+
+__all__ = ["Score", "evaluate", "measure"]
+
+MAX_TOKENS_AT_ONCE = 4096
+"""Tokens whose logits are held together; bounds memory, changes nothing else."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model scored on a text.
+
+    Args:
+        tokens: number of predicted tokens.
+        loss_nats: mean over those tokens.
+        accuracy: share of tokens that were the most likely one.
+        seconds: wall-clock time.
+        chars: characters that the predicted tokens stand for, if known.
+    """
+
+    tokens: int
+    loss_nats: float
+    accuracy: float
+    seconds: float
+    chars: int | None = None
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the loss; infinite where that overflows."""
+        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
+
+    @property
+    def bits_per_token(self) -> float:
+        """The loss in bits."""
+        return self.loss_nats / math.log(2)
+
+    @property
+    def bits_per_char(self) -> float | None:
+        """Bits over all tokens divided by the characters they stand for."""
+        return self.bits_per_token * self.tokens / self.chars if self.chars else None
+
+    def as_mapping(self) -> dict[str, Any]:
+        """All numbers by name."""
+        return {
+            "tokens": self.tokens,
+            "loss_nats": self.loss_nats,
+            "perplexity": self.perplexity,
+            "bits_per_token": self.bits_per_token,
+            "bits_per_char": self.bits_per_char,
+            "accuracy": self.accuracy,
+            "seconds": self.seconds,
+        }
+
+
+def evaluate(
+    model: LanguageModel,
+    tokens: Tokens,
+    *,
+    batch: int = 1,
+    warmup: int = 0,
+    reset_every: int | None = None,
+    chars: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Score:
+    """Score a text as one stream with its state carried: the result depends on nothing but model and text.
+
+    Every token but the first is predicted exactly once.
+
+    Args:
+        batch: rows to cut the text into, for speed; each row but the first starts from a fresh state.
+        warmup: tokens before its own that each such row reads first, uncounted.
+        reset_every: forget the state after every so many tokens, to see what carrying it is worth.
+        chars: characters that the predicted tokens stand for.
+        progress: called with (windows done, windows in all).
+    Raises: CorpusError if the text is too short to predict anything.
+    """
+    span = max(1, MAX_TOKENS_AT_ONCE // batch)
+    if reset_every is None:
+        stream: Sequence[Batch] = SequentialStream(tokens, rows=batch, span=span, warmup=warmup)
+    else:
+        rows = max(1, MAX_TOKENS_AT_ONCE // reset_every)
+        stream = RandomStream(tokens, rows=rows, span=reset_every, shuffle=False)
+    return measure(model, stream, chars=chars, progress=progress)
+
+
+@torch.inference_mode()
+def measure(
+    model: LanguageModel,
+    stream: Sequence[Batch],
+    *,
+    last_only: bool = False,
+    chars: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Score:
+    """Score a stream of batches, carrying the state from each to the next.
+
+    Args:
+        last_only: count only the last step of each window.
+    """
+    started, was_training = time.perf_counter(), model.training
+    model.eval()
+    device = model.bias.device
+    state, total_nats, correct, count = None, 0.0, 0, 0
+    try:
+        for k in range(len(stream)):
+            batch = stream[k]
+            reset = None if batch.reset is None else batch.reset.to(device)
+            features, state = model.features(batch.inputs.to(device), state, reset=reset)
+            raw, targets = features.raw, batch.targets.to(device)
+            if last_only:
+                raw, targets = raw[-1:], targets[-1:]
+            counted = targets >= 0
+            logits, wanted = model.project(raw[counted]), targets[counted]
+            total_nats += float(cross_entropy(logits, wanted, reduction="sum"))
+            correct += int((logits.argmax(-1) == wanted).sum())
+            count += wanted.numel()
+            if progress is not None:
+                progress(k + 1, len(stream))
+    finally:
+        model.train(was_training)
+    count = max(count, 1)
+    return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)

@@ -1,0 +1,87 @@
+"""Text from a language model: a prompt in, pieces of its continuation out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from recurra.decoding import Sampler, generate, make_generators, stream_texts
+from recurra.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from recurra.models.language_model import LanguageModel
+
+__all__ = ["generate_text", "generate_texts"]
+
+
+def generate_text(
+    model: LanguageModel, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: Sequence[str] = (), **sampling: Any
+) -> Iterator[str]:
+    """Continue a prompt; hand out the text as it is made.
+
+    Args:
+        prompt: without one, the model starts as after a line end.
+        tokens: how many to make at most.
+        stop: texts at which to stop; they are not handed out.
+        sampling: settings of `recurra.decoding.Sampler`.
+    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
+    """
+    for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, sampling):
+        if piece:
+            yield piece
+
+
+def generate_texts(
+    model: LanguageModel,
+    prompt: str = "",
+    *,
+    samples: int,
+    tokens: int = 200,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    **sampling: Any,
+) -> list[str]:
+    """Continue a prompt several times, side by side; the first text is that of `generate_text`."""
+    texts = [""] * samples
+    for pieces in _stream(model, prompt, samples, tokens, seed, stop, sampling):
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+    return texts
+
+
+def _stream(
+    model: LanguageModel, prompt: str, samples: int, tokens: int, seed: int, stop: Sequence[str], sampling: dict[str, Any]
+) -> Iterator[list[str]]:
+    sampler, ids = Sampler(**sampling), _read_prompt(model, prompt)
+
+    def prefill(tokens_T1: Tensor, state: Any) -> tuple[Tensor, Any]:
+        features, state = model.features(tokens_T1, state)
+        return model.project(features.raw[-1]), state
+
+    was_training = model.training
+    model.eval()
+    try:
+        draws = generate(
+            model.step,
+            model.zero_state(1),
+            ids,
+            tokens=tokens,
+            generators=make_generators(seed, samples),
+            sampler=sampler,
+            prefill=prefill,
+        )
+        yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=tuple(stop))
+    finally:
+        model.train(was_training)
+
+
+def _read_prompt(model: LanguageModel, prompt: str) -> Tensor:
+    """Return the ids of a prompt, (T, 1); the vocabulary's start where there are none."""
+    vocabulary = model.vocabulary
+    if vocabulary.unknown is None and (unseen := vocabulary.unseen(prompt)):
+        names = ", ".join(repr(symbol) for symbol, _ in unseen.most_common(5))
+        raise VocabularyError(f"the prompt holds what the model has never seen: {names}; leave it out")
+    ids = vocabulary.encode(prompt).tolist() or [vocabulary.start]
+    return torch.tensor(ids, dtype=torch.int64, device=model.bias.device).unsqueeze(1)

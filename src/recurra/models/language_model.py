@@ -1,0 +1,172 @@
+"""The recurrent language model: tokens in, a distribution over the next token out, and the state between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+
+from recurra.cells import initialise, make_cell
+from recurra.config import check_at_least, check_probability
+from recurra.engine import Policy
+from recurra.errors import ConfigError
+from recurra.layers import LockedDropout, Stack, embedding_dropout
+
+if TYPE_CHECKING:
+    from recurra.data import Tokenizer
+
+__all__ = ["Features", "LanguageModel", "ModelConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Settings of a language model.
+
+    Args:
+        cell: name of a cell in the box, or ``pkg.module:Class`` for one of the user's own.
+        hidden: units of each layer.
+        embedding: features of a token; default as `hidden`. With `tie`, also units of the last layer.
+        dropout: probability of dropping a feature before, between and after the layers, locked over time.
+        embedding_dropout: probability of dropping a token's whole embedding.
+        weight_drop: probability of dropping a recurrent weight, drawn once per window.
+        zoneout: probability of keeping a state's entry as it was.
+        tie: share the weights of the embedding and the output layer (Press & Wolf 2017).
+        residual: add a layer's input to its output where sizes agree.
+        embedding_std: standard deviation of the embedding at the start; default 1, with `tie` 0.06.
+        init, recurrent_init: names of initialisers for W and U; default as the cell draws them.
+    """
+
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    embedding: int | None = None
+    dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    weight_drop: float = 0.0
+    zoneout: float = 0.0
+    tie: bool = False
+    residual: bool = False
+    embedding_std: float | None = None
+    init: str | None = None
+    recurrent_init: str | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(1, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        check_at_least(0, embedding_std=self.embedding_std)
+        check_probability(
+            dropout=self.dropout,
+            embedding_dropout=self.embedding_dropout,
+            weight_drop=self.weight_drop,
+            zoneout=self.zoneout,
+        )
+
+
+class Features(NamedTuple):
+    """What the stack made of a window, (T, B, O): as it left the last layer, and after dropout."""
+
+    raw: Tensor
+    dropped: Tensor
+
+
+class LanguageModel(nn.Module):
+    """Embedding, a stack of recurrent cells, and a projection onto the vocabulary.
+
+        p(x_{t+1} | x_1 … x_t) = softmax(E h_t + b),    h_t = stack(embedding(x_t), h_{t-1})
+
+    Args:
+        vocabulary: the tokenizer; its length is the number of classes V.
+        config: settings; or give them one by one as keywords.
+    """
+
+    def __init__(self, vocabulary: Tokenizer, config: ModelConfig | None = None, **settings: Any) -> None:
+        super().__init__()
+        self.config = config = config or ModelConfig(**settings)
+        self.vocabulary = vocabulary
+        width = config.embedding or config.hidden
+        self.embedding = nn.Embedding(len(vocabulary), width)
+        sizes = [width, *[config.hidden] * (config.layers - 1), width if config.tie else config.hidden]
+        cells = [make_cell(config.cell, i, o) for i, o in zip(sizes, sizes[1:], strict=False)]
+        for cell in cells:
+            initialise(cell, W=config.init, U=config.recurrent_init)
+        self.stack = Stack(
+            cells,
+            residual=config.residual,
+            dropout=config.dropout,
+            weight_drop=config.weight_drop,
+            zoneout=config.zoneout,
+        )
+        self.dropout = LockedDropout(config.dropout)
+        self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
+        size = _output_size(self.stack, width)
+        if config.tie and size != width:
+            raise ConfigError(f"tied weights need outputs of {width} features, but {config.cell} gives {size}; use --no-tie")
+        self.projection = None if config.tie else nn.Parameter(torch.empty(len(vocabulary), size))
+        # Shared with the output layer, the embedding starts small for the first softmax to be near uniform.
+        nn.init.normal_(self.embedding.weight, std=config.embedding_std or (0.06 if config.tie else 1.0))
+        if self.projection is not None:
+            bound = size**-0.5
+            nn.init.uniform_(self.projection, -bound, bound)
+
+    def zero_state(self, batch: int) -> Any:
+        """Return the state that a fresh stream starts from, B rows."""
+        return self.stack.zero_state(batch)
+
+    def features(
+        self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None, backprop: Policy | None = None
+    ) -> tuple[Features, Any]:
+        """Read a window of tokens.
+
+        Args:
+            tokens: (T, B) int64, time first.
+            state: carried state of B rows; not mutated. Default: fresh.
+            reset: (T, B) bool; where true the row starts afresh before the step.
+        Returns: (features (T, B, O), the state after the window).
+        Gradient: flows into the given state.
+        """
+        x = embedding_dropout(self.embedding, tokens, self.config.embedding_dropout, self.training)
+        raw, state = self.stack(self.dropout(x), state, reset=reset, backprop=backprop)
+        return Features(raw, self.dropout(raw)), state
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return logits (..., V) of features (..., O)."""
+        return linear(features, self.embedding.weight if self.projection is None else self.projection, self.bias)
+
+    def forward(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Return (logits (T, B, V) of each next token, the state after the window); arguments as `features`."""
+        features, state = self.features(tokens, state, reset=reset)
+        return self.project(features.dropped), state
+
+    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read one token per row, in constant memory: token (B,) int64 and B rows -> logits (B, V), next state.
+
+        Without dropout, as in evaluation mode; equal to `forward` over the same tokens.
+        """
+        output, state = self.stack.step(self.embedding(token), state)
+        return self.project(output), state
+
+    def loss(self, tokens: Tensor, targets: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Any, Any]:
+        """Return (mean nats per predicted token, state). Targets (T, B) int64; -1 is nothing to predict."""
+        logits, state = self(tokens, state, reset=reset)
+        return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1), state
+
+    def generate(self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: Any = (), **sampling: Any) -> str:
+        """Continue a prompt with up to `tokens` tokens and return the continuation.
+
+        Args:
+            stop: texts at which to stop; they are not part of the result.
+            sampling: settings of `recurra.decoding.Sampler`: temperature, top_k, top_p, greedy.
+        Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
+        """
+        from recurra.models.generation import generate_text
+
+        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **sampling))
+
+
+@torch.no_grad()
+def _output_size(stack: Stack, width: int) -> int:
+    """Ask the stack by one step: a cell of the user's own need not tell its sizes."""
+    output, _ = stack.step(torch.zeros(1, width), stack.zero_state(1))
+    return output.shape[-1]

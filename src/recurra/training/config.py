@@ -1,0 +1,114 @@
+"""Settings of training, and of a whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from recurra.config import check_at_least, check_choice, check_probability
+from recurra.data import DataConfig
+from recurra.engine import Full, Truncated, parse_policy
+from recurra.errors import ConfigError
+from recurra.models import ModelConfig
+from recurra.training.optimization import OPTIMIZERS, SCHEDULES
+
+__all__ = ["PARTITIONS", "PREDICTIONS", "RunConfig", "TrainingConfig"]
+
+PARTITIONS = ("sequential", "random")
+PREDICTIONS = ("every", "last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of training.
+
+    Args:
+        backprop: how far gradients travel: ``"64"`` (a window), ``"full"``, ``"full:SPAN"``, or a policy.
+        partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
+        batch: rows read side by side.
+        optimizer: adamw, adam, rmsprop or sgd.
+        lr: learning rate at its highest.
+        weight_decay: decoupled for adamw, added to the gradient otherwise; never on biases.
+        beta2: decay of the squared gradient's average, for adamw, adam and rmsprop.
+        schedule: constant, cosine (after a warm-up), onecycle, or plateau (halved when validation stalls).
+        clip: largest norm of the gradient; 0 for none.
+        epochs, steps: how long; steps, where given, wins.
+        patience: stop after so many epochs without a better validation loss; default never.
+        predict: count "every" next token of a window or only the "last".
+        ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
+        average: decay of the exponential moving average of weights that is evaluated and kept; 0 for none.
+        keep: which weights to keep: the "best" by validation, or the "last".
+        seed: of everything random.
+        threads: of the CPU; default as torch chooses.
+        device: auto, cpu or cuda.
+    """
+
+    backprop: str = "64"
+    partition: str = "sequential"
+    batch: int = 32
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    schedule: str = "cosine"
+    clip: float = 1.0
+    epochs: int = 10
+    steps: int | None = None
+    patience: int | None = None
+    predict: str = "every"
+    ar: float = 0.0
+    tar: float = 0.0
+    average: float = 0.0
+    keep: str = "best"
+    seed: int = 0
+    threads: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice(PARTITIONS, partition=self.partition)
+        check_choice(PREDICTIONS, predict=self.predict)
+        check_choice(OPTIMIZERS, optimizer=self.optimizer)
+        check_choice(SCHEDULES, schedule=self.schedule)
+        check_choice(("best", "last"), keep=self.keep)
+        check_choice(("auto", "cpu", "cuda"), device=self.device)
+        check_at_least(1, batch=self.batch, epochs=self.epochs, steps=self.steps, patience=self.patience)
+        check_at_least(1, threads=self.threads)
+        check_at_least(0, weight_decay=self.weight_decay, clip=self.clip, ar=self.ar, tar=self.tar, seed=self.seed)
+        check_probability(average=self.average, beta2=self.beta2)
+        if not 0 < self.lr < float("inf"):
+            raise ConfigError(f"'lr' must be above 0, not {self.lr}")
+        if isinstance(self.backprop, (Full, Truncated)):
+            object.__setattr__(self, "backprop", str(self.backprop))
+        parse_policy(self.backprop)
+
+    @property
+    def policy(self) -> Full | Truncated:
+        """The way to back-propagate."""
+        return parse_policy(self.backprop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run is made from."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: str | None = None
+
+    @staticmethod
+    def owner(name: str) -> str:
+        """Return which table a setting belongs to: data, model or training."""
+        for table, cls in (("data", DataConfig), ("model", ModelConfig), ("training", TrainingConfig)):
+            if name in cls.__dataclass_fields__:
+                return table
+        raise ConfigError(f"unknown setting '{name}'")
+
+    def with_settings(self, **settings: Any) -> RunConfig:
+        """Return a copy with settings replaced by name, wherever they live."""
+        from dataclasses import replace
+
+        tables: dict[str, dict[str, Any]] = {}
+        for name, value in settings.items():
+            tables.setdefault(self.owner(name), {})[name] = value
+        return replace(self, **{table: replace(getattr(self, table), **values) for table, values in tables.items()})

@@ -1,0 +1,104 @@
+"""Optimizers and learning-rate schedules by name, from torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
+
+if TYPE_CHECKING:
+    from recurra.training.config import TrainingConfig
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "make_optimizer", "make_schedule"]
+
+WARMUP = 0.05
+"""Share of all steps that the cosine schedule takes to reach the full rate."""
+
+
+def _adam(cls: Any) -> Callable[..., Optimizer]:
+    return lambda groups, config: cls(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": _adam(AdamW),
+    "adam": _adam(Adam),
+    "rmsprop": lambda groups, config: RMSprop(groups, lr=config.lr, alpha=config.beta2),
+    "sgd": lambda groups, config: SGD(groups, lr=config.lr, fused=True),
+}
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
+    """Build the optimizer; biases and other vectors are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[config.optimizer]([group for group in groups if group["params"]], config)
+
+
+def _cosine(optimizer: Optimizer, lr: float, steps: int) -> Any:
+    return lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=WARMUP, div_factor=100, final_div_factor=10, cycle_momentum=False
+    )
+
+
+def _onecycle(optimizer: Optimizer, lr: float, steps: int) -> Any:
+    # Smith & Topin 2018, with the numbers that fastai's fit_one_cycle uses: a quarter of the way up from lr/25, down
+    # to lr/100,000, momentum the other way round.
+    return lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.25, div_factor=25, final_div_factor=4000, max_momentum=0.95
+    )
+
+
+def _constant(optimizer: Optimizer, lr: float, steps: int) -> Any:
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def _plateau(optimizer: Optimizer, lr: float, steps: int) -> Any:
+    return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1e-3)
+
+
+SCHEDULES: dict[str, Callable[[Optimizer, float, int], Any]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "onecycle": _onecycle,
+    "plateau": _plateau,
+}
+
+
+def make_schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> Any:
+    """Build the schedule over `steps` optimizer steps. A plateau schedule is stepped once per validation."""
+    # OneCycleLR divides by the length of its phases: give it room for at least a warm-up of more than one step.
+    return SCHEDULES[config.schedule](optimizer, config.lr, max(steps, 2 * int(1 / WARMUP)))
+
+
+def per_step(schedule: Any) -> bool:
+    """Return whether a schedule moves every step rather than at every validation."""
+    return not isinstance(schedule, lr_scheduler.ReduceLROnPlateau)
+
+
+def as_values(optimizer: Optimizer, schedule: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Split the state of both into named tensors and plain values."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": value
+        for index, entry in state["state"].items()
+        for name, value in entry.items()
+        if isinstance(value, torch.Tensor)
+    }
+    return tensors, {"groups": state["param_groups"], "schedule": schedule.state_dict()}
+
+
+def restore(optimizer: Optimizer, schedule: Any, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    """Put back what `as_values` took."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    groups = [{**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in values["groups"]]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    schedule.load_state_dict(values["schedule"])

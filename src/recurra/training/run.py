@@ -1,0 +1,121 @@
+"""A run: what its directory says, as objects."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recurra.checkpoint import RunDirectory
+from recurra.config import as_mapping, from_mapping
+from recurra.data import Corpus, Tokenizer, load_tokenizer
+from recurra.errors import ConfigError, RunError
+from recurra.figures import plot_curves, verdict
+from recurra.models import LanguageModel
+from recurra.training.config import RunConfig
+
+__all__ = ["Run", "draw_report", "free_path"]
+
+
+class Run:
+    """A trained model with all that it was made from.
+
+    Args:
+        directory: where it lives.
+        config: its settings.
+        model: in evaluation mode, with the weights to use.
+    """
+
+    def __init__(self, directory: RunDirectory, config: RunConfig, model: LanguageModel) -> None:
+        self.directory = directory
+        self.config = config
+        self.model = model
+
+    @classmethod
+    def load(cls, path: str | Path, *, cell: str | None = None, trust: bool = False, weights: bool = True) -> Run:
+        """Read a run directory.
+
+        Args:
+            cell: repeats the name of a cell of the user's own; `trust` allows any. Without either such a cell is not
+                imported: a run directory never executes code.
+            weights: whether to load the weights to use.
+        Raises: RunError if the directory is missing, damaged, or does not fit together.
+        """
+        directory = RunDirectory.open(path)
+        try:
+            config = from_mapping(RunConfig, directory.read_config(), str(directory.config_file))
+        except ConfigError as error:
+            raise RunError(str(error)) from error
+        name = config.model.cell
+        if ":" in name and not trust and cell != name:
+            raise RunError(f"{path} uses the cell {name}, which is code; allow it with --cell {name} or --trust")
+        model = LanguageModel(load_tokenizer(directory.tokenizer_file), config.model)
+        if weights:
+            _load_weights(model, directory)
+        return cls(directory, config, model.eval())
+
+    @staticmethod
+    def describe(directory: RunDirectory, config: RunConfig, corpus: Corpus) -> None:
+        """Write what a run is made from: settings, vocabulary, tokens."""
+        directory.write_config(as_mapping(config))
+        corpus.tokenizer.save(directory.tokenizer_file)
+        corpus.save(directory.tokens)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary."""
+        return self.model.vocabulary
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The tokens that it was trained and validated on, memory-mapped."""
+        return Corpus.load(self.directory.tokens)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return self.directory.read_metrics()
+
+    @property
+    def verdict(self) -> str:
+        """What the curves say, in a sentence."""
+        return verdict(self.metrics)
+
+
+def draw_report(directory: RunDirectory) -> None:
+    """Draw the curves of a run into its report."""
+    rows = directory.read_metrics()
+    if rows:
+        plot_curves(rows, directory.report / "curves.png", title=directory.path.name)
+
+
+def free_path(path: Path) -> Path:
+    """Return the path, or with the first number behind it that is free."""
+    number, candidate = 2, path
+    while candidate.exists():
+        candidate = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return candidate
+
+
+def _load_weights(model: LanguageModel, directory: RunDirectory) -> None:
+    weights = directory.read_model()
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        have, want = weights.get(name), expected.get(name)
+        if have is None or want is None or have.shape != want.shape:
+            found = "nothing" if have is None else tuple(have.shape)
+            wanted = "nothing" if want is None else tuple(want.shape)
+            raise RunError(
+                f"{directory.model_file} does not fit {directory.config_file}: "
+                f"'{name}' is {found} where the settings ask for {wanted}"
+            )
+    with torch.no_grad():
+        model.load_state_dict(weights)

@@ -1,0 +1,406 @@
+"""The trainer: windows of a stream, the state carried between them, and a run directory that survives anything."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from recurra.checkpoint import Generation, RunDirectory
+from recurra.data import Batch, Corpus, RandomStream, SequentialStream, check_continues
+from recurra.errors import DivergedError
+from recurra.evaluation import Score, evaluate, measure
+from recurra.models import LanguageModel
+from recurra.state import detach, from_named, named_leaves
+from recurra.training.config import RunConfig, TrainingConfig
+from recurra.training.optimization import as_values, make_optimizer, make_schedule, per_step, restore
+from recurra.training.progress import Reporter, make_reporter
+from recurra.training.run import Run, draw_report, free_path
+
+__all__ = ["Trainer"]
+
+CHECKPOINT_EVERY_S = 30.0
+REPORTS_PER_RUN = 200
+SAMPLE_TOKENS = 120
+VALIDATION_ROW = 8192
+"""Tokens per row of a validation stream: long enough that where it is cut does not matter."""
+
+
+class Trainer:
+    """Trains a language model on a corpus.
+
+    Each window of the stream is one optimizer step: forward from the carried state, back-propagation within the
+    window, clipping, update; then the state is detached and carried on. The run directory always holds what is needed
+    to continue from a recent step with the same bits.
+
+    Args:
+        out: run directory to make; default ``runs/<corpus>-<cell>``, numbered when it exists.
+        config: settings; or give those of `TrainingConfig` one by one as keywords.
+        reporter: shows progress; default a progress bar on a terminal, plain lines elsewhere.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        corpus: Corpus,
+        *,
+        out: str | Path | None = None,
+        config: TrainingConfig | None = None,
+        recipe: str | None = None,
+        reporter: Reporter | None = None,
+        **settings: Any,
+    ) -> None:
+        self.model = model
+        self.corpus = corpus
+        self.config = config or TrainingConfig(**settings)
+        self.recipe = recipe
+        self.out = out
+        self.reporter = reporter or make_reporter()
+        self.directory: RunDirectory | None = None
+        self._interrupted = False
+
+    @classmethod
+    def resume(cls, path: str | Path, *, cell: str | None = None, reporter: Reporter | None = None) -> Trainer:
+        """Open a run to continue it exactly where its newest checkpoint stands; call `fit` on the result.
+
+        Args:
+            cell: repeats the name of a cell of the user's own, which allows it to be imported.
+        Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
+        """
+        run = Run.load(path, cell=cell, weights=False)
+        trainer = cls(
+            run.model,
+            run.corpus,
+            out=path,
+            config=run.config.training,
+            recipe=run.config.recipe,
+            reporter=reporter,
+        )
+        trainer.directory = run.directory
+        return trainer
+
+    def fit(self, epochs: int | None = None, steps: int | None = None) -> Run:
+        """Train to the end and return the run.
+
+        Args:
+            epochs, steps: in place of those of the settings.
+        Raises: DivergedError if the loss or the gradient is no longer finite; KeyboardInterrupt after an interruption.
+            The run directory can be resumed after both.
+        """
+        if epochs or steps:
+            changes = {"epochs": epochs or self.config.epochs, "steps": steps}
+            self.config = TrainingConfig(**{**vars(self.config), **changes})
+        self._prepare()
+        with self._catching_interrupts(), self.reporter:
+            while not self._finished:
+                self._train_epoch()
+                self._finish_epoch()
+            self._write_generation()
+        draw_report(self._run)
+        return Run.load(self._run.path, cell=self.model.config.cell)
+
+    # -- setting out ----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        config = self.config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        # Denormal numbers are of no use to a network and slow the processor down many times over.
+        torch.set_flush_denormal(True)
+        self.device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        )
+        self.model.to(self.device).train()
+        self.rows = config.batch
+        self.span = config.policy.span
+        self.total_steps = config.steps or sum(len(self._stream(epoch)) for epoch in range(config.epochs))
+        self.optimizer = make_optimizer(self.model, config)
+        self.schedule = make_schedule(self.optimizer, config, self.total_steps)
+        self.average = {name: p.detach().clone() for name, p in self.model.state_dict().items()} if config.average else {}
+        self.epoch = self.window = self.step = self.stale_epochs = 0
+        self.best_loss = math.inf
+        self.state: Any = None
+        self.sums = {"nats": 0.0, "windows": 0, "norm": 0.0}
+        self.stopped_early = False
+        self._saved_at = time.monotonic()
+        if self.directory is None:
+            self._begin()
+        else:
+            self._restore()
+        chars = self.model.vocabulary.kind == "char"
+        self.reporter.begin(self.total_steps, self.step, self.rows * self.span, self._run.path, chars=chars)
+
+    def _begin(self) -> None:
+        torch.manual_seed(self.config.seed)
+        default = f"runs/{self.corpus.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
+        path = Path(self.out) if self.out is not None else free_path(Path(default))
+        self.directory = RunDirectory.create(path)
+        config = RunConfig(
+            data=self.corpus.config, model=self.model.config, training=self._resolved_config(), recipe=self.recipe
+        )
+        Run.describe(self.directory, config, self.corpus)
+        self.directory.write_model(self._weights())
+        self._write_generation()
+
+    def _resolved_config(self) -> TrainingConfig:
+        resolved = {"threads": torch.get_num_threads(), "device": self.device.type}
+        return TrainingConfig(**{**vars(self.config), **resolved})
+
+    @property
+    def _run(self) -> RunDirectory:
+        assert self.directory is not None
+        return self.directory
+
+    def _stream(self, epoch: int) -> Sequence[Batch]:
+        """The windows of one epoch: the same for the same seed and epoch."""
+        if self.config.partition == "random":
+            return RandomStream(self.corpus.train, rows=self.rows, span=self.span, seed=self.config.seed, epoch=epoch)
+        offset = int(np.random.default_rng([self.config.seed, epoch]).integers(len(self.corpus.train)))
+        return SequentialStream(self.corpus.train, rows=self.rows, span=self.span, offset=offset)
+
+    # -- one epoch ------------------------------------------------------------------------------------------------
+
+    @property
+    def _finished(self) -> bool:
+        done = self.step >= self.total_steps if self.config.steps else self.epoch >= self.config.epochs
+        return done or self.stopped_early
+
+    def _train_epoch(self) -> None:
+        stream = self._stream(self.epoch)
+        previous = stream[self.window - 1] if self.window else None
+        report_every = max(1, self.total_steps // REPORTS_PER_RUN)
+        while self.window < len(stream) and self.step < self.total_steps:
+            batch = stream[self.window]
+            if previous is None or self.config.partition == "random":
+                self.state = None
+            else:
+                check_continues(previous, batch)
+            self._train_window(batch)
+            previous = batch
+            # The last window of an epoch is reported with its validation.
+            at_end = self.window == len(stream) or self.step == self.total_steps
+            if self.step % report_every == 0 and not at_end:
+                self._report()
+            if self._interrupted or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
+                self._write_generation()
+                self._stop_if_interrupted()
+
+    def _train_window(self, batch: Batch) -> None:
+        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
+        reset = None if batch.reset is None else batch.reset.to(self.device)
+        loss, nats, state = self._objective(inputs, targets, reset)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        nats_value, norm_value = nats.item(), norm.item()
+        if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
+            self._diverged(nats_value, norm_value)
+        self.optimizer.step()
+        if per_step(self.schedule):
+            self.lr = self.schedule.get_last_lr()[0]
+            self.schedule.step()
+        if self.average:
+            self._update_average()
+        self.state = detach(state)
+        self.step += 1
+        self.window += 1
+        self.sums["nats"] += nats_value
+        self.sums["norm"] += norm_value
+        self.sums["windows"] += 1
+        self.reporter.step(self.step, nats_value, norm_value)
+
+    def _objective(self, inputs: Tensor, targets: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """Return (what is minimised, mean nats per predicted token, state)."""
+        config = self.config
+        features, state = self.model.features(inputs, self.state, reset=reset)
+        last = slice(-1, None) if config.predict == "last" else slice(None)
+        logits = self.model.project(features.dropped[last])
+        # A window without a single target, possible at the very end of a corpus, has loss 0 rather than 0/0.
+        nats = cross_entropy(logits.flatten(0, 1), targets[last].flatten(), ignore_index=-1, reduction="mean")
+        if not bool((targets[last] >= 0).any()):
+            nats = logits.sum() * 0.0
+        loss = nats
+        if config.ar:
+            loss = loss + config.ar * features.dropped.square().mean()
+        if config.tar and len(features.raw) > 1:
+            loss = loss + config.tar * features.raw.diff(dim=0).square().mean()
+        return loss, nats.detach(), state
+
+    def _update_average(self) -> None:
+        # The average is warmed up, so that the random start is soon forgotten.
+        decay = min(self.config.average, (self.step + 1) / (self.step + 10))
+        current = self.model.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
+
+    def _diverged(self, nats: float, norm: float) -> None:
+        draw_report(self._run)
+        raise DivergedError(
+            f"training diverged at step {self.step + 1} of {self._run.path}: loss {nats:g}, gradient norm {norm:g}; the "
+            f"last good weights are kept there. Start again with a lower --lr (it was {self.config.lr:g}) or "
+            f"a smaller --clip (it was {self.config.clip:g})"
+        )
+
+    def _finish_epoch(self) -> None:
+        """Validate, keep the weights if they are better, write a sample."""
+        score = self.validate()
+        improved = score is None or score.loss_nats < self.best_loss
+        self.epoch += 1
+        self.window = 0
+        if score is not None:
+            self.best_loss = min(self.best_loss, score.loss_nats)
+            self.stale_epochs = 0 if improved else self.stale_epochs + 1
+            if not per_step(self.schedule):
+                self.schedule.step(score.loss_nats)
+        if improved or self.config.keep == "last":
+            self._run.write_model(self._weights())
+        sample = self._sample()
+        self._report(score, sample)
+        self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
+        if self.stopped_early:
+            self.reporter.note(f"stopped early: no better validation loss in {self.stale_epochs} epochs")
+        self._write_generation()
+
+    def validate(self) -> Score | None:
+        """Score the validation part by the protocol of the training, or return None where there is none."""
+        valid, config = self.corpus.valid, self.config
+        if not len(valid):
+            return None
+        with self._averaged_weights():
+            if config.partition == "random":
+                stream: Sequence[Batch] = RandomStream(valid, rows=self.rows, span=self.span, shuffle=False)
+                return measure(self.model, stream, last_only=config.predict == "last", progress=self._validating)
+            if config.predict == "last":
+                stream = SequentialStream(valid, rows=1, span=self.span)
+                return measure(self.model, stream, last_only=True, progress=self._validating)
+            rows = min(64, max(1, len(valid) // VALIDATION_ROW))
+            return evaluate(self.model, valid, batch=rows, warmup=256, progress=self._validating)
+
+    def _validating(self, done: int, total: int) -> None:
+        self.reporter.validating(done, total)
+        # Nothing has changed since the last window but files that are written again, so stopping here loses nothing.
+        if self._interrupted:
+            self._write_generation()
+        self._stop_if_interrupted()
+
+    # -- reports --------------------------------------------------------------------------------------------------
+
+    def _report(self, score: Score | None = None, sample: str | None = None) -> None:
+        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch}
+        if windows := self.sums["windows"]:
+            row["loss_nats"] = self.sums["nats"] / windows
+            row["grad_norm"] = self.sums["norm"] / windows
+        row["lr"] = self.lr if per_step(self.schedule) else self.optimizer.param_groups[0]["lr"]
+        if score is not None:
+            row["valid_loss_nats"] = score.loss_nats
+            row["valid_perplexity"] = score.perplexity
+            row["valid_accuracy"] = score.accuracy
+        self.sums = {"nats": 0.0, "windows": 0, "norm": 0.0}
+        self._run.append_metrics(row)
+        self._run.append_timing(self.reporter.timing(self.step))
+        if sample is not None:
+            self._run.append_sample(f"--- epoch {self.epoch}, step {self.step}\n{sample}\n\n")
+            self.reporter.epoch(row, sample)
+
+    def _sample(self) -> str:
+        with self._averaged_weights():
+            return self.model.generate(tokens=SAMPLE_TOKENS, seed=self.config.seed + self.epoch, temperature=0.8)
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights to use: averaged, if averaging is on."""
+        return self.average or self.model.state_dict()
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        if not self.average:
+            yield
+            return
+        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(current)
+
+    def _write_generation(self) -> None:
+        tensors, optimizer = as_values(self.optimizer, self.schedule)
+        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        named |= {f"optimizer.{name}": tensor for name, tensor in tensors.items()}
+        named |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        if self.state is not None:
+            named |= {f"state.{name}": leaf for name, leaf in named_leaves(self.state).items()}
+        named["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            named["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        values = {
+            "epoch": self.epoch,
+            "window": self.window,
+            "step": self.step,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+            "stale_epochs": self.stale_epochs,
+            "stopped_early": self.stopped_early,
+            "sums": self.sums,
+            "optimizer": optimizer,
+            "log_sizes": self._run.log_sizes(),
+        }
+        self._run.write_generation(Generation(named, values))
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        generation, notes = self._run.read_generation()
+        for note in notes:
+            self.reporter.note(note)
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in generation.tensors.items():
+            part, name = key.split(".", 1)
+            parts.setdefault(part, {})[name] = tensor
+        values = generation.values
+        self.model.load_state_dict(parts["model"])
+        restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
+        self.average = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
+        if "state" in parts:
+            self.state = from_named(self.model.zero_state(1), parts["state"])
+        self.epoch, self.window, self.step = values["epoch"], values["window"], values["step"]
+        self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
+        self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
+        self.sums = values["sums"]
+        self._run.cut_logs(values["log_sizes"])
+        torch.set_rng_state(parts["random"]["cpu"])
+        if "cuda" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
+
+    # -- interruption ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _catching_interrupts(self) -> Iterator[None]:
+        """Let Ctrl-C finish the window at hand; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            draw_report(self._run)
+            raise KeyboardInterrupt

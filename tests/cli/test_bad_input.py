@@ -1,0 +1,198 @@
+"""What people type wrong: one clear line on stderr, exit status 2, nothing half-written."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from .conftest import TEXT, TRAIN
+
+
+def corpus(tmp_path, data):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b"x", "token"),
+        (b"\x7fELF\x00\x01\x02", "byte 4"),
+        (b"caf\xe9 au lait " * 50, "byte 3"),
+        (b"too short", "too few"),
+    ],
+    ids=["empty", "one-token", "binary", "not-utf8", "short"],
+)
+def test_texts_that_cannot_be_learned(cli, tmp_path, data, says):
+    result = cli("train", corpus(tmp_path, data), "--out", tmp_path / "run")
+    assert result.status == 2
+    assert says in result.line
+    assert not (tmp_path / "run").exists()
+
+
+def test_bytes_take_what_is_not_text(cli, tmp_path):
+    data = bytes(range(256)) * 20
+    assert cli("train", corpus(tmp_path, data), "--tokenizer", "byte", "--out", tmp_path / "run", *TRAIN).status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.txt"], "missing.txt"),
+        (["--cell", "lstn"], "did you mean 'lstm'"),
+        (["--hiden", "3"], "--hidden"),
+        (["--hidden", "-3"], "'hidden' must be at least 1"),
+        (["--hidden", "many"], "--hidden"),
+        (["--layers", "0"], "'layers' must be at least 1"),
+        (["--batch", "0"], "'batch' must be at least 1"),
+        (["--dropout", "1.5"], "'dropout' is a probability"),
+        (["--lr", "0"], "'lr' must be above 0"),
+        (["--optimizer", "adamm"], "did you mean 'adam"),
+        (["--schedule", "cosin"], "did you mean 'cosine'"),
+        (["--tokenizer", "chars"], "did you mean 'char'"),
+        (["--partition", "sequentially"], "did you mean 'sequential'"),
+        (["--backprop", "soon"], "cannot read 'soon'"),
+        (["--backprop", "0"], "at least 1"),
+        (["--recipe", "countin"], "did you mean 'counting"),
+        (["--task", "ln"], "did you mean 'lm'"),
+        (["--config", "missing.toml"], "missing.toml"),
+        (["--valid", "1.5"], "'valid'"),
+        (["--valid", "missing.txt"], "missing.txt"),
+        (["--resume", "missing"], "missing"),
+        (["--vocab", "-1"], "'vocab'"),
+        (["--hidden", "1" + "0" * 12], "memory"),
+        (["--device", "tpu"], "unknown device"),
+        (["--seed", "-1"], "'seed'"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_options(cli, tmp_path, monkeypatch, text, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    given = arguments if arguments[0][0] != "-" else [str(text), *arguments]
+    result = cli("train", *given) if "--resume" not in arguments else cli("train", *arguments)
+    assert result.status == 2
+    assert says in result.line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], "did you mean 'train'"),
+        (["generate"], "RUN"),
+        (["evaluate", "missing"], "no run directory"),
+        (["--nonsense"], "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_commands(cli, arguments, says):
+    result = cli(*arguments)
+    assert result.status == 2
+    assert says in result.line
+
+
+def test_unknown_settings_in_a_file_are_refused(cli, tmp_path, text):
+    (tmp_path / "settings.toml").write_text("[model]\nhiden = 3\n")
+    result = cli("train", text, "--config", tmp_path / "settings.toml")
+    assert result.status == 2
+    assert "did you mean 'hidden'" in result.line
+
+
+def test_a_resumed_run_keeps_its_settings(cli, run, text):
+    result = cli("train", "--resume", run, "--lr", "1")
+    assert result.status == 2
+    assert "--lr" in result.line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--temperature", "-1"], "temperature"),
+        (["--top-k", "0"], "top_k"),
+        (["--top-p", "2"], "top_p"),
+        (["--tokens", "0"], "tokens"),
+        (["--prompt", "Ünïcödé"], "Ü"),
+        (["--prompt-file", "missing"], "missing"),
+        (["--prompt", "a", "--prompt-file", "b"], "not both"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_ways_to_generate(cli, run, options, says):
+    result = cli("generate", run, *options)
+    assert result.status == 2
+    assert says in result.line
+    assert result.out == ""
+
+
+def test_unseen_characters_are_named_and_counted(cli, run, tmp_path):
+    result = cli("evaluate", run, corpus(tmp_path, ("the cät sat " * 20).encode()), "--json")
+    assert result.status == 0
+    assert "'ä' 20" in result.line
+    result = cli("evaluate", run, corpus(tmp_path, "Щит и меч".encode() * 9))
+    assert result.status == 2
+    assert "Щ" in result.line
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: shutil.rmtree(run),
+        lambda run: (run / "config.toml").unlink(),
+        lambda run: (run / "config.toml").write_text("format = 99"),
+        lambda run: (run / "config.toml").write_text("format = 1\n[model]\nhiden = 3"),
+        lambda run: (run / "model.safetensors").unlink(),
+        lambda run: (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:99]),
+        lambda run: (run / "tokenizer.json").write_text("{"),
+        lambda run: (run / "config.toml").write_text((run / "config.toml").read_text().replace("= 12", "= 13")),
+    ],
+    ids=["gone", "no-config", "newer", "unknown-key", "no-weights", "cut-weights", "bad-tokenizer", "misfit"],
+)
+@pytest.mark.parametrize("command", ["generate", "info", "evaluate"])
+def test_damaged_runs(cli, run, tmp_path, damage, command):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    damage(copy)
+    result = cli(command, copy)
+    assert result.status == 2
+    assert str(copy) in result.line
+    assert result.out == ""
+
+
+def test_a_diverging_run_stops_with_advice(cli, text, tmp_path):
+    result = cli(
+        "train", text, "--out", tmp_path / "run", *TRAIN, "--optimizer", "sgd", "--lr", "1e30", "--clip", "0",
+        "--schedule", "constant",
+    )  # fmt: skip
+    assert result.status == 2
+    assert "--lr" in result.err.splitlines()[-1]
+    assert cli("generate", tmp_path / "run", "--tokens", "3").status == 0
+
+
+def test_debug_shows_the_traceback(cli):
+    assert "Traceback" in cli("evaluate", "missing", "--debug").err
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path):
+    """A real signal to a real process, then the rest of the run."""
+    (tmp_path / "cats.txt").write_text(TEXT * 20)
+    command = [sys.executable, "-m", "recurra", "train"]
+    process = subprocess.Popen(
+        [*command, "cats.txt", "--out", "run", "--hidden", "32", "--epochs", "500", "--threads", "1"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"recurra train --resume {os.path.join('run')}" in err
+    assert "Traceback" not in err

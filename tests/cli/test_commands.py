@@ -1,0 +1,202 @@
+"""Every command, used as a person would."""
+
+import json
+import math
+import shutil
+
+import pytest
+
+from recurra.cli.main import COMMANDS
+
+from .conftest import TRAIN
+
+
+def test_help_names_every_command(cli):
+    result = cli("--help")
+    assert result.status == 0
+    assert all(name in result.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_debug(cli, command):
+    result = cli(command, "--help")
+    assert result.status == 0
+    assert "Example" in result.out
+    assert f"recurra {command}" in result.out
+    assert "--debug" in result.out
+
+
+def test_train_prints_json_and_writes_the_run(cli, text, tmp_path):
+    result = cli("train", text, "--out", tmp_path / "run", *TRAIN, "--json")
+    assert result.status == 0
+    value = json.loads(result.out)
+    assert value["perplexity"] == pytest.approx(math.exp(value["loss_nats"]))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.toml", "model.safetensors", "tokenizer.json", "metrics.jsonl", "timing.jsonl", "report", "training",
+        "tokens",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(rows[-1]) == {
+        "step", "epoch", "loss_nats", "valid_loss_nats", "valid_perplexity", "valid_accuracy", "grad_norm", "lr",
+    }  # fmt: skip
+
+
+def test_train_picks_a_free_name(cli, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert cli("train", text, *TRAIN, "--steps", "2").status == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cats-lstm", "cats-lstm-2"]
+
+
+def test_train_never_overwrites(cli, text, run):
+    before = (run / "metrics.jsonl").read_bytes()
+    result = cli("train", text, "--out", run, *TRAIN)
+    assert result.status == 2
+    assert "exists already" in result.line
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_can_be_repeated_from_its_config(cli, run, tmp_path):
+    assert cli("train", "--config", run / "config.toml", "--out", tmp_path / "again").status == 0
+    assert (tmp_path / "again" / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_a_validation_file_is_used(cli, text, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the dog saw the cat on the mat.\n" * 20)
+    result = cli("train", text, "--valid", other, "--out", tmp_path / "run", *TRAIN, "--json")
+    mine = json.loads(cli("evaluate", tmp_path / "run", other, "--json").out)
+    assert json.loads(result.out)["loss_nats"] == pytest.approx(mine["loss_nats"])
+
+
+def test_evaluate_agrees_with_itself(cli, run, text):
+    whole = json.loads(cli("evaluate", run, text, "--json").out)
+    assert set(whole) == {
+        "tokens", "loss_nats", "perplexity", "bits_per_token", "bits_per_char", "accuracy", "seconds",
+    }  # fmt: skip
+    assert whole["tokens"] == len(text.read_text()) - 1
+    rows = json.loads(cli("evaluate", run, text, "--json", "--batch", "4", "--warmup", "300").out)
+    assert rows["tokens"] == whole["tokens"]
+    assert rows["loss_nats"] == pytest.approx(whole["loss_nats"], abs=2e-3)
+    reset = json.loads(cli("evaluate", run, text, "--json", "--reset-every", "5").out)
+    assert reset["tokens"] == whole["tokens"]
+    assert reset["loss_nats"] > whole["loss_nats"]
+
+
+def test_evaluate_parts_are_those_of_the_training(cli, run, text):
+    own = json.loads(cli("evaluate", run, "--json").out)
+    named = json.loads(cli("evaluate", run, text, "--part", "valid", "--json").out)
+    assert own["loss_nats"] == named["loss_nats"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["valid_loss_nats"] == pytest.approx(own["loss_nats"], rel=1e-4)
+
+
+def test_generate_is_seeded_and_stops(cli, run):
+    first = cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5")
+    assert first.status == 0
+    assert cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5").out == first.out
+    assert cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "6").out != first.out
+    letter = first.out.strip()[3]
+    stopped = cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5", "--stop", letter, "--stop", "%%")
+    assert letter not in stopped.out
+    assert first.out.startswith(stopped.out.rstrip("\n"))
+
+
+def test_generate_many_samples_as_json(cli, run):
+    value = json.loads(cli("generate", run, "--samples", "3", "--tokens", "10", "--json").out)
+    assert len(value["samples"]) == 3
+    assert len(set(value["samples"])) > 1
+    greedy = json.loads(cli("generate", run, "--samples", "2", "--tokens", "10", "--greedy", "--json").out)
+    assert len(set(greedy["samples"])) == 1
+
+
+def test_generate_reads_a_prompt_file(cli, run, tmp_path):
+    (tmp_path / "prompt.txt").write_text("the cat")
+    by_file = cli("generate", run, "--prompt-file", tmp_path / "prompt.txt", "--tokens", "9")
+    assert by_file.out == cli("generate", run, "--prompt", "the cat", "--tokens", "9").out
+
+
+def test_score_adds_up_to_the_loss(cli, run, text):
+    loss = json.loads(cli("evaluate", run, text, "--json").out)["bits_per_token"]
+    tokens = [json.loads(line) for line in cli("score", run, text, "--per", "token", "--json").out.splitlines()]
+    bits = [row["bits"] for row in tokens if row["bits"] is not None]
+    assert sum(bits) / len(bits) == pytest.approx(loss, rel=1e-4)
+    lines = [json.loads(line) for line in cli("score", run, text, "--json").out.splitlines()]
+    assert [row["text"] for row in lines] == text.read_text().splitlines()
+    assert sum(row["bits"] * row["tokens"] for row in lines) == pytest.approx(sum(bits), rel=1e-4)
+
+
+def test_score_finds_the_odd_line(cli, run, tmp_path):
+    odd = tmp_path / "odd.txt"
+    odd.write_text("the cat sat on the mat\n" * 5 + "gggwww;;ddd\n" + "the dog sat on the log\n" * 5)
+    top = json.loads(cli("score", run, odd, "--top", "1", "--json").out)
+    assert top["line"] == 6
+
+
+def test_score_shows_alternatives(cli, run, text):
+    row = json.loads(cli("score", run, text, "--alternatives", "3", "--json").out.splitlines()[9])
+    probabilities = [other["probability"] for other in row["alternatives"]]
+    assert len(probabilities) == 3
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) <= 1
+
+
+def test_info_describes_the_run(cli, run):
+    value = json.loads(cli("info", run, "--json").out)
+    assert value["cell"] == "lstm"
+    assert value["steps"] == 12
+    assert value["state_bytes"] == 2 * 12 * 4
+    text = cli("info", run).out
+    assert "perplexity" in text
+
+
+def test_explain_a_cell_and_a_run(cli, run):
+    assert json.loads(cli("explain", "lstm", "--json").out)["path"] == "library"
+    assert "loop" in cli("explain", "mingru").out
+    assert "LSTM" in cli("explain", run).out
+
+
+@pytest.mark.slow
+def test_bench_reports_every_subject(cli):
+    value = json.loads(cli("bench", "--threads", "1", "--json").out)
+    assert {"machine", "engine", "train", "generate"} == set(value)
+    assert all(row["ratio"] > 0 for row in value["engine"])
+
+
+def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_cells.py").write_text(
+        "import torch\n"
+        "class Leaky(torch.nn.Module):\n"
+        "    def __init__(self, input_size, hidden_size):\n"
+        "        super().__init__()\n"
+        "        self.mix = torch.nn.Linear(input_size + hidden_size, hidden_size)\n"
+        "        self.hidden_size = hidden_size\n"
+        "    def step(self, x, state):\n"
+        "        (h,) = state\n"
+        "        h = 0.5 * h + 0.5 * torch.tanh(self.mix(torch.cat([x, h], -1)))\n"
+        "        return h, (h,)\n"
+        "    def zero_state(self, batch):\n"
+        "        return (self.mix.weight.new_zeros(batch, self.hidden_size),)\n"
+    )
+    assert cli("train", text, "--cell", "my_cells:Leaky", "--out", "run", *TRAIN).status == 0
+    refused = cli("generate", "run", "--tokens", "5")
+    assert refused.status == 2
+    assert "--trust" in refused.line
+    assert cli("generate", "run", "--tokens", "5", "--cell", "my_cells:Leaky").status == 0
+    assert cli("generate", "run", "--tokens", "5", "--trust").status == 0
+
+
+def test_stdin_is_a_corpus(cli, tmp_path, monkeypatch, text):
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.read_bytes())))
+    assert cli("train", "-", "--out", tmp_path / "run", *TRAIN).status == 0
+
+
+def test_a_moved_run_still_works(cli, run, tmp_path):
+    shutil.copytree(run, tmp_path / "elsewhere")
+    assert cli("evaluate", tmp_path / "elsewhere", "--json").status == 0
