@@ -15,6 +15,7 @@ from torch import Tensor
 from recurra.cells.elman import Elman, ElmanState
 from recurra.cells.gru import GRU, GRUState
 from recurra.cells.lstm import LSTM, LSTMState
+from recurra.cells.lstm_projected import ProjectedLSTM
 from recurra.state import map_leaves, select
 from recurra.state import reset as reset_rows
 
@@ -30,9 +31,11 @@ class Kernel(NamedTuple):
 
 def find_kernel(cell: Any) -> Kernel | None:
     """Return the kernel that computes the cell's step, or None."""
-    step = getattr(type(cell), "step", None)
+    step = getattr(getattr(cell, "step", None), "__func__", None)
     if step is LSTM.step:
         return Kernel("lstm", _run_lstm)
+    if step is ProjectedLSTM.step:
+        return Kernel("lstm_projected", _run_lstm)
     if step is GRU.step:
         return Kernel("gru", _run_gru)
     if step is Elman.step and cell.phi in _ELMAN:
@@ -86,13 +89,16 @@ def _quiet_spans(alive: Tensor | None, reset: Tensor | None, steps: int) -> Iter
 
 
 def _weights(cell: Any) -> list[Tensor]:
-    return [w for w in (cell.W, cell.U, cell.b, cell.b_U) if w is not None]
+    b, b_U, projection = cell.b, cell.b_U, getattr(cell, "P", None)
+    if (b is None) != (b_U is None):  # kernels know both biases or neither
+        b, b_U = (torch.zeros_like(b_U), b_U) if b is None else (b, torch.zeros_like(b))
+    return [w for w in (cell.W, cell.U, b, b_U, projection) if w is not None]
 
 
 def _flags(cell: Any) -> tuple[bool, int, float, bool, bool, bool]:
     # has_biases, num_layers, dropout, train, bidirectional, batch_first. `train` keeps what backward needs: that is
     # wanted whenever gradients are, so that gradients of a model in evaluation mode work with cuDNN too.
-    return cell.b is not None, 1, 0.0, torch.is_grad_enabled(), False, False
+    return cell.b is not None or cell.b_U is not None, 1, 0.0, torch.is_grad_enabled(), False, False
 
 
 def _run_lstm(cell: Any, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:

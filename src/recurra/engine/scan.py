@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +56,12 @@ def scan(
     if reset is not None and (reset.shape != (steps, rows) or reset.dtype != torch.bool):
         raise ShapeError(f"reset must be ({steps}, {rows}) bool, not {tuple(reset.shape)} {reset.dtype}")
     kernel = _choose(cell, inputs, backend)
-    flip = _flip_index(lengths, steps, rows, inputs) if reverse else None
+    if reset is not None and alive is not None:
+        reset = reset & alive  # a mark in the padding must not touch the final state
+    flip = _flip(lengths, steps) if reverse else None
     if flip is not None:
-        inputs = map_leaves(lambda leaf: _flip(leaf, flip), inputs)
-        reset = _flip(reset, flip) if reset is not None else None
+        inputs = map_leaves(flip, inputs)
+        reset = flip(reset) if reset is not None else None
 
     def segment(span: Span, state: Any) -> tuple[Tensor, Any]:
         piece = slice(*span)
@@ -68,7 +71,7 @@ def scan(
 
     pieces, state = unroll(segment, [(0, steps)], state, backprop or Full())
     outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-    return (outputs if flip is None else _flip(outputs, flip)), state
+    return (outputs if flip is None else flip(outputs)), state
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,15 @@ def _alive(lengths: Tensor | None, steps: int, rows: int, inputs: Any) -> Tensor
     return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device)
 
 
-def _flip_index(lengths: Tensor | None, steps: int, rows: int, inputs: Any) -> Tensor:
-    """(T, B) int64: the step that is read at time t; its own inverse. Padding stays where it is."""
-    time = torch.arange(steps, device=_device(inputs)).unsqueeze(1).expand(steps, rows)
+def _flip(lengths: Tensor | None, steps: int) -> Callable[[Tensor], Tensor]:
+    """Return the function that reads every row backwards; its own inverse. Padding stays where it is."""
     if lengths is None:
-        return steps - 1 - time
-    ends = lengths.to(time.device)
-    return torch.where(time < ends, ends - 1 - time, time)
+        return lambda leaf: leaf.flip(0)
+    time = torch.arange(steps, device=lengths.device).unsqueeze(1)
+    index = torch.where(time < lengths, lengths - 1 - time, time)
 
+    def flip(leaf: Tensor) -> Tensor:
+        at = index.to(leaf.device).reshape(*index.shape, *[1] * (leaf.ndim - 2))
+        return leaf.gather(0, at.expand_as(leaf))
 
-def _flip(leaf: Tensor, index: Tensor) -> Tensor:
-    return leaf.gather(0, index.reshape(*index.shape, *[1] * (leaf.ndim - 2)).expand_as(leaf))
+    return flip

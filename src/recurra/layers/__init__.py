@@ -1,0 +1,7 @@
+"""Torch modules that run cells through time; public as `recurra.nn`."""
+
+from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
+from recurra.layers.rnn import GRU, LSTM, RNN
+from recurra.layers.stack import Stack
+
+__all__ = ["GRU", "LSTM", "RNN", "LockedDropout", "Stack", "Zoneout", "embedding_dropout", "weight_drop"]

@@ -1,0 +1,146 @@
+"""Cells on top of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recurra.config import check_probability
+from recurra.engine import Policy, scan
+from recurra.errors import ConfigError, ShapeError, StateError
+from recurra.layers.regularisation import LockedDropout, Zoneout, has_recurrent_weight, weight_drop
+
+__all__ = ["Stack"]
+
+
+class Stack(nn.Module):
+    """Layers of cells, each reading the outputs of the one below. A stack is itself a cell.
+
+    All noise is drawn from torch's global generator, in training mode, and in `forward` only.
+
+    Args:
+        cells: from the bottom up; anything with ``step`` and ``zero_state``. A layer may be a `Zoneout`.
+        residual: add its input to the output of every layer where both have the same size.
+        dropout: probability of locked dropout between the layers, not after the last.
+        weight_drop: probability that a recurrent weight is dropped, drawn once per call.
+        zoneout: probability that an entry of the state is kept as it was, in every cell.
+    Raises: ConfigError if an option can have no effect on these cells; ShapeError if their sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[nn.Module],
+        *,
+        residual: bool = False,
+        dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        zoneout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_probability(dropout=dropout, weight_drop=weight_drop, zoneout=zoneout)
+        self.cells = nn.ModuleList(Zoneout(cell, zoneout) if zoneout else cell for cell in cells)
+        self.residual = residual
+        self.dropout = LockedDropout(dropout)
+        self.weight_drop = weight_drop
+        self.zoneout = zoneout
+        self._check_cells()
+
+    @property
+    def num_layers(self) -> int:
+        """Number of cells."""
+        return len(self.cells)
+
+    @property
+    def input_size(self) -> Any:
+        """Features I of the inputs: those of the first cell, None if it does not tell."""
+        return getattr(self.cells[0], "input_size", None)
+
+    @property
+    def output_size(self) -> Any:
+        """Features O of the outputs: those of the last cell.
+
+        Raises: ConfigError if that cell does not tell.
+        """
+        size = getattr(self.cells[-1], "output_size", None)
+        if size is None:
+            raise ConfigError(
+                f"{type(self.cells[-1]).__name__} does not tell its size; give it the attribute output_size"
+            )
+        return size
+
+    def zero_state(self, batch: int) -> tuple[Any, ...]:
+        """Return the states that the cells start from, a tuple from the bottom up."""
+        return tuple(cell.zero_state(batch) for cell in self._layers())
+
+    def forward(
+        self,
+        x: Tensor,
+        state: tuple[Any, ...] | None = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+        backprop: Policy | None = None,
+        backend: str = "auto",
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """Run all layers over x (T, B, I), one `scan` each; all arguments as there.
+
+        Returns: (outputs (T, B, O) of the last layer, the states of the layers).
+        """
+        if state is None:
+            state = (None,) * self.num_layers
+        self._check_state(state)
+        states = []
+        for layer, (cell, start) in enumerate(zip(self._layers(), state, strict=True)):
+            if layer:
+                x = self.dropout(x)
+            if self.weight_drop and self.training:
+                cell = weight_drop(cell, self.weight_drop)
+            inputs = cell.draw(x) if isinstance(cell, Zoneout) else x
+            outputs, end = scan(cell, inputs, start, lengths=lengths, reset=reset, backprop=backprop, backend=backend)
+            if self.residual and lengths is not None and not layer:
+                x = _zero_padding(x, lengths)
+            x = self._connect(x, outputs)
+            states.append(end)
+        return x, tuple(states)
+
+    def step(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """Advance one time step without noise: x (B, I) and the states of the layers -> output (B, O), next states."""
+        self._check_state(state)
+        states = []
+        for cell, old in zip(self._layers(), state, strict=True):
+            output, new = cell.step(x, old)
+            x = self._connect(x, output)
+            states.append(new)
+        return x, tuple(states)
+
+    def _layers(self) -> Iterator[Any]:
+        return iter(self.cells)
+
+    def _connect(self, x: Tensor, output: Tensor) -> Tensor:
+        return x + output if self.residual and x.shape == output.shape else output
+
+    def _check_state(self, state: tuple[Any, ...]) -> None:
+        if not isinstance(state, tuple) or len(state) != self.num_layers:
+            raise StateError(f"the state of this stack is a tuple of {self.num_layers} states, one per layer")
+
+    def _check_cells(self) -> None:
+        """A user's cell need not tell its sizes; what is told must fit."""
+        if not self.num_layers:
+            raise ConfigError("a stack needs at least one cell")
+        sizes = [(getattr(cell, "input_size", None), getattr(cell, "output_size", None)) for cell in self.cells]
+        for layer, ((_, below), (above, _)) in enumerate(pairwise(sizes), start=1):
+            if below is not None and above is not None and below != above:
+                raise ShapeError(f"layer {layer} reads {above} features, but the layer below it gives {below}")
+        if self.residual and all(i is not None and o is not None and i != o for i, o in sizes):
+            raise ConfigError(f"residual connections need a layer with inputs and outputs of one size; found {sizes}")
+        if self.weight_drop and not all(map(has_recurrent_weight, self.cells)):
+            raise ConfigError("weight_drop needs cells with a recurrent weight U; one of these has none")
+
+
+def _zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    time = torch.arange(len(x), device=x.device).unsqueeze(1)
+    return x.masked_fill((time >= lengths.to(x.device)).unsqueeze(-1), 0)
