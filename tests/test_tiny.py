@@ -8,7 +8,7 @@ import recurra as rc
 def test_from_equation_to_generated_line(tmp_path):
     corpus = rc.Corpus.from_text("the quick brown fox jumps over the lazy dog\n" * 20, tokenizer="char")
     model = rc.LanguageModel(corpus.vocabulary, cell="lstm", hidden=16)
-    logits, state = model.step(torch.tensor([3]), model.zero_state(1))
+    logits, _ = model.step(torch.tensor([3]), model.zero_state(1))
     assert logits.shape == (1, len(corpus.vocabulary))
     run = rc.Trainer(model, corpus, backprop=rc.Truncated(16), batch=4, steps=3, out=tmp_path / "run").fit()
     assert run.metrics[-1]["step"] == 3

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from recurra.errors import StateError
+from recurra.errors import ShapeError, StateError
 
 __all__ = [
     "batch_size",
@@ -50,7 +50,7 @@ def map_leaves(fn: Callable[..., Tensor], state: S, *others: S) -> S:
                 raise StateError(
                     f"states differ in structure: {_describe(state)} meets {_describe(other)}; use states of one cell"
                 )
-        mapped = [map_leaves(fn, *branches) for branches in zip(state, *others, strict=True)]  # type: ignore[call-overload]
+        mapped = [map_leaves(fn, *branches) for branches in zip(state, *others, strict=True)]
         return cast(S, type(state)(*mapped) if hasattr(state, "_fields") else tuple(mapped))
     raise StateError(f"a state is a tree of tuples and tensors, not {type(state).__name__}")
 
@@ -73,7 +73,7 @@ def from_named(like: S, leaves: Mapping[str, Tensor]) -> S:
     """Rebuild a state with the structure of `like` from leaves by path, the inverse of `named_leaves`.
 
     The batch size may differ from that of `like`; all else must agree.
-    Raises: StateError if a leaf is missing, left over, or of another type or shape.
+    Raises: StateError if a leaf is missing, left over, of another type or shape, or if batch sizes differ.
     """
     expected = named_leaves(like)
     if set(expected) != set(leaves):
@@ -86,7 +86,9 @@ def from_named(like: S, leaves: Mapping[str, Tensor]) -> S:
                 f"(batch, {', '.join(map(str, leaf.shape[1:]))})"
             )
     remaining = iter(expected)
-    return map_leaves(lambda leaf: leaves[next(remaining)].to(leaf.device), like)
+    restored = map_leaves(lambda leaf: leaves[next(remaining)].to(leaf.device), like)
+    batch_size(restored)
+    return restored
 
 
 def batch_size(state: Any) -> int | None:
@@ -117,10 +119,13 @@ def reset(state: S, mask: Tensor, fresh: S) -> S:
         state: carried state, B rows; not mutated.
         mask: (B,) bool.
         fresh: state of B rows, usually ``cell.zero_state(B)``.
+    Raises: ShapeError if `mask` does not have one entry per row.
     Gradient: flows into `state` for kept rows and into `fresh` for replaced ones.
     """
 
     def choose(old: Tensor, new: Tensor) -> Tensor:
+        if mask.shape != old.shape[:1]:
+            raise ShapeError(f"the mask has shape {tuple(mask.shape)}, but the state has rows {tuple(old.shape[:1])}")
         return torch.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
     return map_leaves(choose, state, fresh)
@@ -142,14 +147,22 @@ def fork(state: S) -> S:
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
-    """Write the state to a safetensors file, replacing it in one step."""
+    """Write the state to a safetensors file, replacing it in one step.
+
+    Raises: StateError if the file cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = Path(path)
     scratch = target.with_name(target.name + ".tmp")
     leaves = {name or "state": leaf.detach().contiguous().cpu().clone() for name, leaf in named_leaves(state).items()}
-    save_file(leaves, scratch)
-    os.replace(scratch, target)
+    try:
+        save_file(leaves, scratch)
+        os.replace(scratch, target)
+    except (OSError, SafetensorError) as error:
+        scratch.unlink(missing_ok=True)
+        raise StateError(f"cannot write a state to {target}: {error}") from error
 
 
 def load(path: str | os.PathLike[str], like: S) -> S:
@@ -161,7 +174,8 @@ def load(path: str | os.PathLike[str], like: S) -> S:
     from safetensors.torch import load_file
 
     try:
-        leaves = load_file(os.fspath(path))
+        # a copy, as the file's own memory is less aligned, and alignment can decide the last bit of a product
+        leaves = {name: leaf.clone() for name, leaf in load_file(os.fspath(path)).items()}
     except (OSError, SafetensorError) as error:
         raise StateError(f"cannot read a state from {os.fspath(path)}: {error}") from error
     if isinstance(like, Tensor):

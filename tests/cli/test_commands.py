@@ -98,7 +98,9 @@ def test_generate_is_seeded_and_stops(cli, run):
     assert cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5").out == first.out
     assert cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "6").out != first.out
     letter = first.out.strip()[3]
-    stopped = cli("generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5", "--stop", letter, "--stop", "%%")
+    stopped = cli(
+        "generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "5", "--stop", letter, "--stop", "%%"
+    )
     assert letter not in stopped.out
     assert first.out.startswith(stopped.out.rstrip("\n"))
 

@@ -77,7 +77,7 @@ class RunDirectory:
     def check_free(self) -> None:
         """Raise RunError if something is at the path already, so that nothing is overwritten."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunError(f"{self.path} exists already; choose another --out, or continue it with --resume {self.path}")
+            raise RunError(f"{self.path} exists already; choose another --out, or continue with --resume {self.path}")
 
     @property
     def config_file(self) -> Path:
@@ -128,7 +128,9 @@ class RunDirectory:
         if not isinstance(version, int):
             raise RunError(f"{self.config_file} names no format version; it was not written by recurra")
         if version > FORMAT:
-            raise RunError(f"{self.path} has format {version}, newer than {FORMAT} which this recurra reads; upgrade it")
+            raise RunError(
+                f"{self.path} has format {version}, newer than the {FORMAT} that this recurra reads; upgrade"
+            )
         return settings
 
     def write_model(self, tensors: Mapping[str, Tensor]) -> None:

@@ -86,7 +86,8 @@ def _interleave(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[flo
 def _peer(cell: str) -> torch.nn.Module:
     import torch
 
-    return {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](SIZE, SIZE)
+    layers: dict[str, type[torch.nn.RNNBase]] = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    return layers[cell](SIZE, SIZE)
 
 
 def _engine(cell: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _optimizer_step(loss: Callable[[], torch.Tensor], parameters: list[Any]) -> 
 
     def step() -> None:
         optimizer.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
+        loss().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
 

@@ -11,8 +11,14 @@ import click
 from recurra.cli.options import debug_option, json_option, print_json, run_argument, trust_options
 from recurra.errors import ConfigError, CorpusError
 
+EXAMPLE = """
+\b
+Example:
+  recurra generate runs/shakespeare-lstm --prompt "ROMEO:" --temperature 0.8
+"""
 
-@click.command("generate", epilog='\b\nExample:\n  recurra generate runs/shakespeare-lstm --prompt "ROMEO:" --temperature 0.8')
+
+@click.command("generate", epilog=EXAMPLE)
 @run_argument
 @click.option("--prompt", help="Text to continue. [default: a fresh start]")
 @click.option("--prompt-file", type=click.Path(), help="The same from a file, - for stdin.")

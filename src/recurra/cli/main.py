@@ -65,7 +65,7 @@ def commands() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 done, 1 a fault of ours, 2 the user's input, 130 interrupted."""
+    """Run the command line; return 0 done, 1 a fault of ours, 2 the user's input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:

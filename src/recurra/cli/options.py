@@ -20,8 +20,8 @@ run_argument = click.argument("run", type=click.Path())
 
 def trust_options(function: F) -> F:
     """Add the two ways to allow a run's own cell, which is code, to be imported."""
-    function = click.option("--cell", metavar="MODULE:CLASS", help="Allow this cell of your own to be imported.")(function)
-    return click.option("--trust", is_flag=True, help="Import whatever cell the run names.")(function)
+    cell = click.option("--cell", metavar="MODULE:CLASS", help="Allow this cell of your own to be imported.")
+    return click.option("--trust", is_flag=True, help="Import whatever cell the run names.")(cell(function))
 
 
 def print_json(value: Any) -> None:

@@ -76,9 +76,10 @@ def _token_rows(run: Run, ids: Any, scores: Surprisals) -> list[dict[str, Any]]:
             "bits": None if math.isnan(bits) else bits,
         }
         if scores.alternatives.shape[1]:
+            others = zip(scores.alternatives[position], scores.alternative_bits[position], strict=True)
             row["alternatives"] = [
                 {"token": run.tokenizer.symbol(int(other)), "probability": 2.0**-other_bits}
-                for other, other_bits in zip(scores.alternatives[position], scores.alternative_bits[position], strict=True)
+                for other, other_bits in others
                 if not math.isnan(other_bits)
             ]
         rows.append(row)

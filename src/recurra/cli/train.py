@@ -76,7 +76,9 @@ def _settings(function: Any) -> Any:
 @click.argument("corpus", required=False)
 @click.option("--task", default="lm", show_default=True, help="What to learn; lm is a language model.")
 @click.option("--out", type=click.Path(), help="Run directory to make. [default: runs/<corpus>-<cell>]")
-@click.option("--config", "config_file", type=click.Path(), help="Settings from a TOML file, such as a run's config.toml.")
+@click.option(
+    "--config", "config_file", type=click.Path(), help="Settings from a TOML file, such as a run's config.toml."
+)
 @click.option("--recipe", help="A published protocol, whole; options after it override.")
 @click.option("--valid", help="Share of the corpus to validate on (the last by position), or a file. [default: 0.1]")
 @click.option("--resume", type=click.Path(), help="Continue this run exactly where its last checkpoint stands.")

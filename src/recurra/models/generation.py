@@ -18,7 +18,13 @@ __all__ = ["generate_text", "generate_texts"]
 
 
 def generate_text(
-    model: LanguageModel, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: Sequence[str] = (), **sampling: Any
+    model: LanguageModel,
+    prompt: str = "",
+    *,
+    tokens: int = 200,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    **sampling: Any,
 ) -> Iterator[str]:
     """Continue a prompt; hand out the text as it is made.
 
@@ -52,7 +58,13 @@ def generate_texts(
 
 
 def _stream(
-    model: LanguageModel, prompt: str, samples: int, tokens: int, seed: int, stop: Sequence[str], sampling: dict[str, Any]
+    model: LanguageModel,
+    prompt: str,
+    samples: int,
+    tokens: int,
+    seed: int,
+    stop: Sequence[str],
+    sampling: dict[str, Any],
 ) -> Iterator[list[str]]:
     sampler, ids = Sampler(**sampling), _read_prompt(model, prompt)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ class LanguageModel(nn.Module):
         width = config.embedding or config.hidden
         self.embedding = nn.Embedding(len(vocabulary), width)
         sizes = [width, *[config.hidden] * (config.layers - 1), width if config.tie else config.hidden]
-        cells = [make_cell(config.cell, i, o) for i, o in zip(sizes, sizes[1:], strict=False)]
+        cells = [make_cell(config.cell, i, o) for i, o in pairwise(sizes)]
         for cell in cells:
             initialise(cell, W=config.init, U=config.recurrent_init)
         self.stack = Stack(
@@ -102,7 +103,7 @@ class LanguageModel(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
         size = _output_size(self.stack, width)
         if config.tie and size != width:
-            raise ConfigError(f"tied weights need outputs of {width} features, but {config.cell} gives {size}; use --no-tie")
+            raise ConfigError(f"tied weights need {width} outputs, but {config.cell} gives {size}; use --no-tie")
         self.projection = None if config.tie else nn.Parameter(torch.empty(len(vocabulary), size))
         # Shared with the output layer, the embedding starts small for the first softmax to be near uniform.
         nn.init.normal_(self.embedding.weight, std=config.embedding_std or (0.06 if config.tie else 1.0))
@@ -147,7 +148,9 @@ class LanguageModel(nn.Module):
         output, state = self.stack.step(self.embedding(token), state)
         return self.project(output), state
 
-    def loss(self, tokens: Tensor, targets: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Any, Any]:
+    def loss(
+        self, tokens: Tensor, targets: Tensor, state: Any = None, *, reset: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Return (mean nats per predicted token, state). Targets (T, B) int64; -1 is nothing to predict."""
         logits, state = self(tokens, state, reset=reset)
         return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1), state

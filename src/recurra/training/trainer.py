@@ -33,6 +33,9 @@ __all__ = ["Trainer"]
 CHECKPOINT_EVERY_S = 30.0
 REPORTS_PER_RUN = 200
 SAMPLE_TOKENS = 120
+NO_SUMS = {"nats": 0.0, "norm": 0.0, "windows": 0, "lr": 0.0}
+"""What is added up from one line of metrics to the next: loss, gradient norm, windows; and the last learning rate."""
+
 VALIDATION_ROW = 8192
 """Tokens per row of a validation stream: long enough that where it is cut does not matter."""
 
@@ -127,11 +130,13 @@ class Trainer:
         self.total_steps = config.steps or sum(len(self._stream(epoch)) for epoch in range(config.epochs))
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
-        self.average = {name: p.detach().clone() for name, p in self.model.state_dict().items()} if config.average else {}
+        self.average: dict[str, Tensor] = {}
+        if config.average:
+            self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.epoch = self.window = self.step = self.stale_epochs = 0
         self.best_loss = math.inf
         self.state: Any = None
-        self.sums = {"nats": 0.0, "windows": 0, "norm": 0.0}
+        self.sums = dict(NO_SUMS)
         self.stopped_early = False
         self._saved_at = time.monotonic()
         if self.directory is None:
@@ -201,14 +206,14 @@ class Trainer:
         reset = None if batch.reset is None else batch.reset.to(self.device)
         loss, nats, state = self._objective(inputs, targets, reset)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
         nats_value, norm_value = nats.item(), norm.item()
         if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
             self._diverged(nats_value, norm_value)
+        self.sums["lr"] = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         if per_step(self.schedule):
-            self.lr = self.schedule.get_last_lr()[0]
             self.schedule.step()
         if self.average:
             self._update_average()
@@ -241,13 +246,14 @@ class Trainer:
         # The average is warmed up, so that the random start is soon forgotten.
         decay = min(self.config.average, (self.step + 1) / (self.step + 10))
         current = self.model.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
+        for name, mean in self.average.items():
+            mean.lerp_(current[name], 1 - decay)
 
     def _diverged(self, nats: float, norm: float) -> None:
         draw_report(self._run)
         raise DivergedError(
-            f"training diverged at step {self.step + 1} of {self._run.path}: loss {nats:g}, gradient norm {norm:g}; the "
-            f"last good weights are kept there. Start again with a lower --lr (it was {self.config.lr:g}) or "
+            f"training diverged at step {self.step + 1} of {self._run.path}: loss {nats:g}, gradient norm {norm:g}; "
+            f"the last good weights are kept there. Start again with a lower --lr (it was {self.config.lr:g}) or "
             f"a smaller --clip (it was {self.config.clip:g})"
         )
 
@@ -300,12 +306,12 @@ class Trainer:
         if windows := self.sums["windows"]:
             row["loss_nats"] = self.sums["nats"] / windows
             row["grad_norm"] = self.sums["norm"] / windows
-        row["lr"] = self.lr if per_step(self.schedule) else self.optimizer.param_groups[0]["lr"]
+            row["lr"] = self.sums["lr"]
         if score is not None:
             row["valid_loss_nats"] = score.loss_nats
             row["valid_perplexity"] = score.perplexity
             row["valid_accuracy"] = score.accuracy
-        self.sums = {"nats": 0.0, "windows": 0, "norm": 0.0}
+        self.sums = dict(NO_SUMS)
         self._run.append_metrics(row)
         self._run.append_timing(self.reporter.timing(self.step))
         if sample is not None:
