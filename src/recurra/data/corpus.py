@@ -42,7 +42,7 @@ class DataConfig:
     valid: float | str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.valid, str):
+        if isinstance(self.valid, int | str):
             with contextlib.suppress(ValueError):  # otherwise it is the name of a file
                 object.__setattr__(self, "valid", float(self.valid))
         check_choice(KINDS, tokenizer=self.tokenizer)
@@ -176,13 +176,13 @@ class Corpus:
         else:
             several = len(texts) > 1 or len(valid) > 1
             tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
-        notes = notes + _lines(check_seen(tokenizer, valid, f"the validation part of {name}"))
         training, validation = _tokenise(train, tokenizer, torn), _tokenise(valid, tokenizer)
         if len(training) < 2 or len(validation) == 1:
             raise CorpusError(
                 f"{name} gives {len(training)} + {len(validation)} tokens to train and to validate with; each part "
                 f"needs at least 2: give a longer text"
             )
+        notes = notes + _lines(check_seen(tokenizer, valid, f"the validation part of {name}"))
         return cls(name, tokenizer, training, validation, config, notes)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -209,14 +209,17 @@ class Corpus:
         path = Path(folder)
         try:
             about = json.loads((path / "corpus.json").read_bytes())
-            version, name, notes = about["version"], about["name"], about["notes"]
-            config = from_mapping(DataConfig, about["config"])
+            if about["version"] != FORMAT:
+                raise CorpusError(
+                    f"{path} is a corpus of version {about['version']}, this recurra reads {FORMAT}; upgrade recurra"
+                )
+            name, notes, config = about["name"], about["notes"], from_mapping(DataConfig, about["config"])
+        except CorpusError:
+            raise
         except OSError as error:
             raise CorpusError(f"{path} is no saved corpus: {error.strerror or error}; make it from its text") from None
         except (ValueError, KeyError, TypeError):
             raise CorpusError(f"the corpus {path} is damaged: corpus.json; make it again from its text") from None
-        if version != FORMAT:
-            raise CorpusError(f"{path} is a corpus of version {version}, this recurra reads {FORMAT}; upgrade recurra")
         tokenizer = load_tokenizer(path / "tokenizer.json")
         train, valid = (Tokens.open(path / part, verify=verify) for part in ("train", "valid"))
         return cls(name, tokenizer, train, valid, config, notes)

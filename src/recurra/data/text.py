@@ -20,7 +20,7 @@ GZIP = b"\x1f\x8b"
 LONGEST_WORD = 1000
 """Characters to look ahead for the end of a word; scripts without spaces are cut where they stand."""
 
-_WORD_END = re.compile(r"(?!(?<=\r)\n)\s")
+_SPACE = re.compile(r"\s")
 
 
 class Documents(NamedTuple):
@@ -96,12 +96,16 @@ def split_documents(texts: Sequence[Text], cut: int, *, whole_words: bool) -> tu
 
 def _without_damage(text: Text, cut: int, whole_words: bool) -> int:
     if isinstance(text, bytes):
-        end = next((end for end in range(cut, min(cut + 4, len(text))) if text[end] & 0xC0 != 0x80), cut)
-        return end if cut > 0 else 0
-    if whole_words and cut > 0 and not text[cut - 1].isspace():
-        found = _WORD_END.search(text, cut, cut + LONGEST_WORD)
-        return found.start() if found else cut
-    return cut
+        ends = range(cut, min(cut + 4, len(text)))
+        return next((end for end in ends if text[end] & 0xC0 != 0x80), ends.stop) if cut > 0 else 0
+    if not whole_words or cut == 0:
+        return cut
+    if text[cut - 1 : cut + 1] == "\r\n":
+        return cut + 1
+    if text[cut - 1].isspace():
+        return cut
+    found = _SPACE.search(text, cut, cut + LONGEST_WORD)
+    return found.start() if found else cut
 
 
 def _as_document(data: bytes, where: str, raw: bool) -> Text:

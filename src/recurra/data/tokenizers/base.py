@@ -78,16 +78,17 @@ class Tokenizer(ABC):
         """Count the symbols of a text that are outside the vocabulary."""
         return Counter()
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int] | Ids) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[int] | Ids) -> bytes:
         """Return the UTF-8 bytes of ids, token by token: one character may span several tokens.
 
         The bytes of two sequences, one after the other, are the bytes of both together, as streaming needs.
         """
-        return b"".join([self._pieces[i] for i in ids])
+        numbers = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        return b"".join([self._pieces[i] for i in numbers])
 
     def symbol(self, token: int) -> str:
         """Return a printable name: spaces are shown as ␣, control characters and stray bytes escaped."""

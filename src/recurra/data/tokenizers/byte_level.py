@@ -14,6 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
+from recurra.data.text import check_unicode
 from recurra.data.tokenizers.base import END_OF_TEXT, Ids, Tokenizer
 from recurra.errors import ConfigError
 
@@ -62,7 +63,8 @@ class ByteTokenizer(Tokenizer):
 
     def lookup(self, text: str | bytes) -> Ids:
         """Return the bytes; those of a str are its UTF-8."""
-        return np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int32)
+        data = text if isinstance(text, bytes) else check_unicode(text, "the text").encode()
+        return np.frombuffer(data, np.uint8).astype(np.int32)
 
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)
@@ -92,7 +94,7 @@ class BpeTokenizer(Tokenizer):
 
     def lookup(self, text: str | bytes) -> Ids:
         """Return the ids; no byte is ever unseen."""
-        string = text.decode() if isinstance(text, bytes) else text
+        string = text.decode() if isinstance(text, bytes) else check_unicode(text, "the text")
         known: dict[str, list[int]] = {}
         parts = [np.zeros(0, np.int32)]
         for chunk in _chunks(string):

@@ -36,7 +36,8 @@ class CharTokenizer(Tokenizer):
     ) -> CharTokenizer:
         """Make the vocabulary from `texts`, with ``<unk>`` only if `vocab` cuts some off or `valid` holds others."""
         counts = _count(texts)
-        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        codes = np.flatnonzero(counts)
+        order = codes[np.argsort(-counts[codes], kind="stable")]
         known = order if vocab is None or len(order) + end <= vocab else order[: max(1, vocab - 1 - end)]
         counts_valid = _count(valid)
         counts_valid[known] = 0
