@@ -20,7 +20,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 @cache
 def _template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
-    """Return the equations of a layer: a cell without numbers, to which the module's tensors are bound at every call."""
+    """Return a layer's equations: a cell without numbers, to which the module's tensors are bound at every call."""
     return kind(*sizes, device="meta", **options)
 
 
@@ -33,7 +33,7 @@ class _Scanned(nn.RNNBase):
         """Return a cell of the kind of this module."""
         raise NotImplementedError
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Any = None,
@@ -58,7 +58,8 @@ class _Scanned(nn.RNNBase):
                 raise ShapeError("a PackedSequence carries its own ends; give lengths= and reset= with a padded tensor")
             return self._forward_packed(input, hx)
         if input.numel() == 0:  # nothing to scan: torch's own answer, or its own error
-            return super().forward(input, hx)
+            empty: tuple[Any, Any] = super().forward(input, hx)
+            return empty
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         if any(leaf.dim() != input.dim() for leaf in _leaves(hx)):
