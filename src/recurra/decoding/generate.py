@@ -1,0 +1,101 @@
+"""One token after another: draw, read what was drawn, draw again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recurra.decoding.sampling import Sampler
+from recurra.errors import ShapeError
+from recurra.state import select
+
+__all__ = ["Draw", "Prefill", "Step", "generate", "make_generators"]
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""token (B,) int64 and a state of B rows -> logits (B, V) of the next token, state."""
+
+Prefill = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""tokens (T, B) int64 and a state of B rows -> logits (B, V) of the token after the last, state."""
+
+
+class Draw(NamedTuple):
+    """Tokens just drawn, (B,) int64, and the state that has read everything before them."""
+
+    ids: Tensor
+    state: Any
+
+
+def make_generators(seed: int, samples: int) -> list[torch.Generator]:
+    """Return one random generator per sample; sample n of a seed is the same however many there are."""
+    return [torch.Generator().manual_seed(_mix(seed, sample)) for sample in range(samples)]
+
+
+def generate(
+    step: Step,
+    state: Any,
+    prompt: Tensor,
+    *,
+    tokens: int,
+    generators: Sequence[torch.Generator],
+    sampler: Sampler | None = None,
+    prefill: Prefill | None = None,
+) -> Iterator[Draw]:
+    """Continue a prompt, and hand out each token as soon as it is drawn.
+
+    The state is a value, so a reader may stop at any draw and go on from there later: ``prompt=draw.ids[None]``,
+    ``state=draw.state`` and the same generators continue as if nothing had happened.
+
+    Args:
+        step: reads one token per row.
+        state: as many rows as the prompt; not mutated.
+        prompt: (T, B) int64, time first, T >= 1; or (T, 1), read once and continued B times.
+        tokens: how many to draw in each row.
+        generators: one per row; their number is B.
+        sampler: how to draw; default from the model's own distribution.
+        prefill: reads the whole prompt at once, faster than `step`.
+    Returns: an iterator of `tokens` draws of B rows.
+    Raises: ShapeError if prompt and generators do not fit.
+    Gradient: none.
+    """
+    if prompt.ndim != 2 or not len(prompt):
+        raise ShapeError(f"a prompt is (tokens, rows) with one token at least, not {tuple(prompt.shape)}")
+    if prompt.shape[1] not in (1, len(generators)):
+        raise ShapeError(f"the prompt has {prompt.shape[1]} rows for {len(generators)} generators; give 1, or as many")
+    return _draws(step, state, prompt, tokens, list(generators), sampler or Sampler(), prefill)
+
+
+@torch.no_grad()
+def _draws(
+    step: Step,
+    state: Any,
+    prompt: Tensor,
+    tokens: int,
+    generators: list[torch.Generator],
+    sampler: Sampler,
+    prefill: Prefill | None,
+) -> Iterator[Draw]:
+    logits, state = prefill(prompt, state) if prefill else _read(step, prompt, state)
+    rows = len(generators)
+    if len(logits) != rows:
+        logits = logits.expand(rows, -1)
+        state = select(state, torch.zeros(rows, dtype=torch.int64))
+    for drawn in range(1, tokens + 1):
+        ids = sampler.draw(logits, generators)
+        yield Draw(ids, state)
+        if drawn < tokens:
+            logits, state = step(ids, state)
+
+
+def _read(step: Step, prompt: Tensor, state: Any) -> tuple[Tensor, Any]:
+    for token in prompt:
+        logits, state = step(token, state)
+    return logits, state
+
+
+def _mix(seed: int, sample: int) -> int:
+    # Neighbouring seeds and samples must not share a stream, as seed + sample would.
+    return int(np.random.SeedSequence((seed, sample)).generate_state(1)[0])
