@@ -27,6 +27,11 @@ class Cell(nn.Module):
         gates: number of blocks of H rows in W and U.
     """
 
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter | None
+    bias_hh_l0: nn.Parameter | None
+
     def __init__(
         self,
         input_size: int,
@@ -43,13 +48,21 @@ class Cell(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.gates = gates
-        rows, factory = gates * hidden_size, {"device": device, "dtype": dtype}
-        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size, **factory))  # type: ignore[arg-type]
-        self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size, **factory))  # type: ignore[arg-type]
-        for name in ("bias_ih_l0", "bias_hh_l0"):
-            value = nn.Parameter(torch.empty(rows, **factory)) if bias else None  # type: ignore[arg-type]
+        for name, shape in self.parameter_shapes().items():
+            wanted = bias or not name.startswith("bias")
+            value = nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if wanted else None
             self.register_parameter(name, value)
         self.reset_parameters()
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameters by torch's names; a cell with others, or fewer, overrides this."""
+        rows = self.gates * self.hidden_size
+        return {
+            "weight_ih_l0": (rows, self.input_size),
+            "weight_hh_l0": (rows, self.hidden_size),
+            "bias_ih_l0": (rows,),
+            "bias_hh_l0": (rows,),
+        }
 
     @property
     def W(self) -> Tensor:
@@ -64,12 +77,12 @@ class Cell(nn.Module):
     @property
     def b(self) -> Tensor | None:
         """Bias (G·H,), or None."""
-        return self.bias_ih_l0  # type: ignore[return-value]
+        return self.bias_ih_l0
 
     @property
     def b_U(self) -> Tensor | None:
         """Bias on the recurrent side (G·H,), or None."""
-        return self.bias_hh_l0  # type: ignore[return-value]
+        return self.bias_hh_l0
 
     @property
     def output_size(self) -> int:

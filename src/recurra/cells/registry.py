@@ -1,0 +1,79 @@
+"""Cells by name, ours and a user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from recurra.cells.base import Cell
+from recurra.cells.elman import IRNN, Elman
+from recurra.cells.gru import GRU
+from recurra.cells.gru_original import OriginalGRU
+from recurra.cells.jordan import Jordan
+from recurra.cells.layer_norm_lstm import LayerNormLSTM
+from recurra.cells.lstm import LSTM
+from recurra.cells.mingru import MinGRU
+from recurra.config import check_choice
+from recurra.errors import ConfigError, nearest
+
+__all__ = ["CELLS", "import_cell", "make_cell"]
+
+CELLS: dict[str, Callable[..., Cell]] = {
+    "gru": GRU,
+    "gru-original": OriginalGRU,
+    "irnn": IRNN,
+    "jordan": Jordan,
+    "lstm": LSTM,
+    "lstm-layernorm": LayerNormLSTM,
+    "mingru": MinGRU,
+    "rnn": Elman,
+    "rnn-relu": partial(Elman, nonlinearity="relu"),
+}
+
+
+def make_cell(name: str, input_size: int, hidden_size: int, **options: Any) -> Cell:
+    """Build a cell from its name in `CELLS`, or from ``"pkg.module:Class"``, a user's own.
+
+    Args:
+        options: keyword arguments of the cell, e.g. ``forget_bias=2.0``.
+    Returns: the cell. A user's need not be a `Cell`: any module with ``step`` and ``zero_state`` will do.
+    Raises: ConfigError for an unknown name, with the nearest known one, and as `import_cell`.
+    """
+    if ":" in name:
+        cell: Cell = import_cell(name)(input_size, hidden_size, **options)
+        return cell
+    check_choice(CELLS, cell=name)
+    return CELLS[name](input_size, hidden_size, **options)
+
+
+def import_cell(path: str) -> Callable[..., Any]:
+    """Import a user's cell class from ``"pkg.module:Class"``, from the current directory or what is installed.
+
+    The module is executed: import only what you trust.
+    Raises: ConfigError if there is no such module or class, or the class is not a cell.
+    """
+    module_name, _, class_name = path.partition(":")
+    if not class_name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"cannot read '{path}' as a cell; write 'pkg.module:Class'")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a file there never hides an installed package
+    try:
+        module = import_module(module_name)
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(f"cannot import '{module_name}' for the cell '{path}': {error}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(f"module '{module_name}' has no class '{class_name}'{nearest(class_name, classes)}")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ConfigError(f"'{path}' is not a class of torch modules, so it cannot be a cell")
+    for method in ("step", "zero_state"):
+        if getattr(found, method, None) in (None, getattr(Cell, method)):
+            raise ConfigError(f"'{path}' is not a cell: it has no method '{method}'")
+    return found
