@@ -1,6 +1,6 @@
 """Tokens per second of recurra's trainer against the hand-written torch loop, interleaved; prints JSON.
 
-    python benchmarks/train.py TEXT [--rounds 7] [--steps 60]
+python benchmarks/train.py TEXT [--rounds 7] [--steps 60]
 """
 
 from __future__ import annotations

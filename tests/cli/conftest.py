@@ -31,6 +31,12 @@ def cli(capfd):
 
 
 @pytest.fixture(scope="session")
+def quick():
+    """Options of a run that takes no time."""
+    return TRAIN
+
+
+@pytest.fixture(scope="session")
 def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "cats.txt"
     path.write_text(TEXT)

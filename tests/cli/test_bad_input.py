@@ -9,8 +9,6 @@ import time
 
 import pytest
 
-from .conftest import TEXT, TRAIN
-
 
 def corpus(tmp_path, data):
     path = tmp_path / "corpus.txt"
@@ -23,11 +21,12 @@ def corpus(tmp_path, data):
     [
         (b"", "empty"),
         (b"x", "token"),
-        (b"\x7fELF\x00\x01\x02", "byte 4"),
-        (b"caf\xe9 au lait " * 50, "byte 3"),
-        (b"too short", "too few"),
+        (b"\x7fELF\x00\x01\x02", "byte offset 4"),
+        (b"caf\xe9 au lait " * 50, "byte offset 3"),
+        (b"too short", "longer text"),
+        (b"not long enough for so many rows" * 2, "too few for 32 rows"),
     ],
-    ids=["empty", "one-token", "binary", "not-utf8", "short"],
+    ids=["empty", "one-token", "binary", "not-utf8", "short", "shorter-than-batch"],
 )
 def test_texts_that_cannot_be_learned(cli, tmp_path, data, says):
     result = cli("train", corpus(tmp_path, data), "--out", tmp_path / "run")
@@ -36,9 +35,9 @@ def test_texts_that_cannot_be_learned(cli, tmp_path, data, says):
     assert not (tmp_path / "run").exists()
 
 
-def test_bytes_take_what_is_not_text(cli, tmp_path):
+def test_bytes_take_what_is_not_text(cli, tmp_path, quick):
     data = bytes(range(256)) * 20
-    assert cli("train", corpus(tmp_path, data), "--tokenizer", "byte", "--out", tmp_path / "run", *TRAIN).status == 0
+    assert cli("train", corpus(tmp_path, data), "--tokenizer", "byte", "--out", tmp_path / "run", *quick).status == 0
 
 
 @pytest.mark.parametrize(
@@ -49,6 +48,7 @@ def test_bytes_take_what_is_not_text(cli, tmp_path):
         (["--hiden", "3"], "--hidden"),
         (["--hidden", "-3"], "'hidden' must be at least 1"),
         (["--hidden", "many"], "--hidden"),
+        (["--layers", "1000000000"], "'layers' must be at most"),
         (["--layers", "0"], "'layers' must be at least 1"),
         (["--batch", "0"], "'batch' must be at least 1"),
         (["--dropout", "1.5"], "'dropout' is a probability"),
@@ -60,13 +60,14 @@ def test_bytes_take_what_is_not_text(cli, tmp_path):
         (["--backprop", "soon"], "cannot read 'soon'"),
         (["--backprop", "0"], "at least 1"),
         (["--recipe", "countin"], "did you mean 'counting"),
-        (["--task", "ln"], "did you mean 'lm'"),
+        (["--task", "ln"], "unknown task 'ln'"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--valid", "1.5"], "'valid'"),
         (["--valid", "missing.txt"], "missing.txt"),
         (["--resume", "missing"], "missing"),
         (["--vocab", "-1"], "'vocab'"),
         (["--hidden", "1" + "0" * 12], "memory"),
+        (["--hidden", "200000"], "memory"),
         (["--device", "tpu"], "unknown device"),
         (["--seed", "-1"], "'seed'"),
     ],
@@ -164,9 +165,9 @@ def test_damaged_runs(cli, run, tmp_path, damage, command):
     assert result.out == ""
 
 
-def test_a_diverging_run_stops_with_advice(cli, text, tmp_path):
+def test_a_diverging_run_stops_with_advice(cli, text, tmp_path, quick):
     result = cli(
-        "train", text, "--out", tmp_path / "run", *TRAIN, "--optimizer", "sgd", "--lr", "1e30", "--clip", "0",
+        "train", text, "--out", tmp_path / "run", *quick, "--optimizer", "sgd", "--lr", "1e30", "--clip", "0",
         "--schedule", "constant",
     )  # fmt: skip
     assert result.status == 2
@@ -178,9 +179,9 @@ def test_debug_shows_the_traceback(cli):
     assert "Traceback" in cli("evaluate", "missing", "--debug").err
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path):
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, text):
     """A real signal to a real process, then the rest of the run."""
-    (tmp_path / "cats.txt").write_text(TEXT * 20)
+    (tmp_path / "cats.txt").write_text(text.read_text() * 20)
     command = [sys.executable, "-m", "recurra", "train"]
     process = subprocess.Popen(
         [*command, "cats.txt", "--out", "run", "--hidden", "32", "--epochs", "500", "--threads", "1"],

@@ -8,8 +8,6 @@ import pytest
 
 from recurra.cli.main import COMMANDS
 
-from .conftest import TRAIN
-
 
 def test_help_names_every_command(cli):
     result = cli("--help")
@@ -26,8 +24,8 @@ def test_every_command_has_help_with_an_example_and_debug(cli, command):
     assert "--debug" in result.out
 
 
-def test_train_prints_json_and_writes_the_run(cli, text, tmp_path):
-    result = cli("train", text, "--out", tmp_path / "run", *TRAIN, "--json")
+def test_train_prints_json_and_writes_the_run(cli, text, tmp_path, quick):
+    result = cli("train", text, "--out", tmp_path / "run", *quick, "--json")
     assert result.status == 0
     value = json.loads(result.out)
     assert value["perplexity"] == pytest.approx(math.exp(value["loss_nats"]))
@@ -41,16 +39,16 @@ def test_train_prints_json_and_writes_the_run(cli, text, tmp_path):
     }  # fmt: skip
 
 
-def test_train_picks_a_free_name(cli, text, tmp_path, monkeypatch):
+def test_train_picks_a_free_name(cli, text, tmp_path, monkeypatch, quick):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert cli("train", text, *TRAIN, "--steps", "2").status == 0
+        assert cli("train", text, *quick, "--steps", "2").status == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cats-lstm", "cats-lstm-2"]
 
 
-def test_train_never_overwrites(cli, text, run):
+def test_train_never_overwrites(cli, text, run, quick):
     before = (run / "metrics.jsonl").read_bytes()
-    result = cli("train", text, "--out", run, *TRAIN)
+    result = cli("train", text, "--out", run, *quick)
     assert result.status == 2
     assert "exists already" in result.line
     assert (run / "metrics.jsonl").read_bytes() == before
@@ -62,10 +60,10 @@ def test_a_run_can_be_repeated_from_its_config(cli, run, tmp_path):
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
-def test_a_validation_file_is_used(cli, text, tmp_path):
+def test_a_validation_file_is_used(cli, text, tmp_path, quick):
     other = tmp_path / "other.txt"
     other.write_text("the dog saw the cat on the mat.\n" * 20)
-    result = cli("train", text, "--valid", other, "--out", tmp_path / "run", *TRAIN, "--json")
+    result = cli("train", text, "--valid", other, "--out", tmp_path / "run", *quick, "--json")
     mine = json.loads(cli("evaluate", tmp_path / "run", other, "--json").out)
     assert json.loads(result.out)["loss_nats"] == pytest.approx(mine["loss_nats"])
 
@@ -166,7 +164,7 @@ def test_bench_reports_every_subject(cli):
     assert all(row["ratio"] > 0 for row in value["engine"])
 
 
-def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch):
+def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch, quick):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_cells.py").write_text(
@@ -183,7 +181,7 @@ def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch):
         "    def zero_state(self, batch):\n"
         "        return (self.mix.weight.new_zeros(batch, self.hidden_size),)\n"
     )
-    assert cli("train", text, "--cell", "my_cells:Leaky", "--out", "run", *TRAIN).status == 0
+    assert cli("train", text, "--cell", "my_cells:Leaky", "--out", "run", *quick).status == 0
     refused = cli("generate", "run", "--tokens", "5")
     assert refused.status == 2
     assert "--trust" in refused.line
@@ -191,12 +189,12 @@ def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch):
     assert cli("generate", "run", "--tokens", "5", "--trust").status == 0
 
 
-def test_stdin_is_a_corpus(cli, tmp_path, monkeypatch, text):
+def test_stdin_is_a_corpus(cli, tmp_path, monkeypatch, text, quick):
     import io
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.read_bytes())))
-    assert cli("train", "-", "--out", tmp_path / "run", *TRAIN).status == 0
+    assert cli("train", "-", "--out", tmp_path / "run", *quick).status == 0
 
 
 def test_a_moved_run_still_works(cli, run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ from recurra.cli.options import debug_option, json_option, print_json
 from recurra.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from recurra.data import Corpus
     from recurra.training import Run, RunConfig
 
 TASKS = ("lm",)
@@ -124,10 +126,30 @@ def _start(config: RunConfig, out: str | None) -> Run:
     corpus = Corpus.build(config.data)
     for note in corpus.notes:
         print(note, file=sys.stderr)
+    _check_memory(config, corpus)
     torch.manual_seed(config.training.seed)
     model = LanguageModel(corpus.tokenizer, config.model)
     trainer = Trainer(model, corpus, out=out, config=config.training, recipe=config.recipe)
     return _fit(trainer)
+
+
+def _check_memory(config: RunConfig, corpus: Corpus) -> None:
+    """Refuse a model whose weights, gradients and two moments are larger than the machine."""
+    import torch
+
+    from recurra.models import LanguageModel
+
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with torch.device("meta"):
+            numbers = sum(p.numel() for p in LanguageModel(corpus.tokenizer, config.model).parameters())
+    except RuntimeError:  # even the count of its numbers is too large for torch
+        numbers = sys.maxsize
+    if 16 * numbers > installed:
+        raise ConfigError(
+            f"training a model of {config.model.layers} x {config.model.hidden:,} units takes more memory than the "
+            f"{installed / 2**30:.0f} GiB here; lower --hidden, --embedding or --layers"
+        )
 
 
 def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:

@@ -40,7 +40,7 @@ def surprisals(
     """
     was_training = model.training
     model.eval()
-    tokens = torch.as_tensor(ids, dtype=torch.int64, device=model.bias.device)
+    tokens = torch.from_numpy(np.array(ids, np.int64)).to(model.bias.device)
     k = min(alternatives, len(model.vocabulary))
     bits, best, best_bits = [np.full(1, np.nan)], [np.zeros((1, k), np.int64)], [np.full((1, k), np.nan)]
     state = None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Features", "LanguageModel", "ModelConfig"]
 
+MAX_LAYERS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -56,6 +58,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_at_least(1, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        if self.layers > MAX_LAYERS:
+            raise ConfigError(f"'layers' must be at most {MAX_LAYERS}, not {self.layers}")
         check_at_least(0, embedding_std=self.embedding_std)
         check_probability(
             dropout=self.dropout,
