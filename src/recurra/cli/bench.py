@@ -86,7 +86,11 @@ def _interleave(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[flo
 def _peer(cell: str) -> torch.nn.Module:
     import torch
 
-    layers: dict[str, type[torch.nn.RNNBase]] = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    layers: dict[str, Callable[[int, int], torch.nn.Module]] = {
+        "rnn": torch.nn.RNN,
+        "gru": torch.nn.GRU,
+        "lstm": torch.nn.LSTM,
+    }
     return layers[cell](SIZE, SIZE)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recurra.cli.options import debug_option, json_option, print_json
+from recurra.cli.options import debug_option, json_option, print_json, progress_bar
 from recurra.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -216,10 +216,10 @@ def _fraction(text: str) -> float | str:
 
 
 def _summarise(run: Run, as_json: bool) -> None:
-    from recurra.evaluation import evaluate
+    from recurra.training import validate
 
-    valid = run.corpus.valid
-    score = None if not len(valid) else evaluate(run.model, valid, chars=valid.num_chars)
+    with progress_bar("validating") as progress:
+        score = validate(run.model, run.corpus.valid, run.config.training, exact=True, progress=progress)
     sample = run.model.generate(tokens=200, seed=run.config.training.seed, temperature=0.8)
     if as_json:
         numbers = {} if score is None else score.as_mapping()

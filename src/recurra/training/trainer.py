@@ -20,13 +20,14 @@ from torch.nn.functional import cross_entropy
 from recurra.checkpoint import Generation, RunDirectory
 from recurra.data import Batch, Corpus, RandomStream, SequentialStream, check_continues
 from recurra.errors import DivergedError
-from recurra.evaluation import Score, evaluate, measure
+from recurra.evaluation import Score
 from recurra.models import LanguageModel
 from recurra.state import detach, from_named, named_leaves
 from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.optimization import as_values, make_optimizer, make_schedule, per_step, restore
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, draw_report, free_path
+from recurra.training.validation import validate
 
 __all__ = ["Trainer"]
 
@@ -35,9 +36,6 @@ REPORTS_PER_RUN = 200
 SAMPLE_TOKENS = 120
 NO_SUMS = {"nats": 0.0, "norm": 0.0, "windows": 0, "lr": 0.0}
 """What is added up from one line of metrics to the next: loss, gradient norm, windows; and the last learning rate."""
-
-VALIDATION_ROW = 8192
-"""Tokens per row of a validation stream: long enough that where it is cut does not matter."""
 
 
 class Trainer:
@@ -119,8 +117,6 @@ class Trainer:
         config = self.config
         if config.threads:
             torch.set_num_threads(config.threads)
-        # Denormal numbers are of no use to a network and slow the processor down many times over.
-        torch.set_flush_denormal(True)
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
@@ -279,18 +275,8 @@ class Trainer:
 
     def validate(self) -> Score | None:
         """Score the validation part by the protocol of the training, or return None where there is none."""
-        valid, config = self.corpus.valid, self.config
-        if not len(valid):
-            return None
         with self._averaged_weights():
-            if config.partition == "random":
-                stream: Sequence[Batch] = RandomStream(valid, rows=self.rows, span=self.span, shuffle=False)
-                return measure(self.model, stream, last_only=config.predict == "last", progress=self._validating)
-            if config.predict == "last":
-                stream = SequentialStream(valid, rows=1, span=self.span)
-                return measure(self.model, stream, last_only=True, progress=self._validating)
-            rows = min(64, max(1, len(valid) // VALIDATION_ROW))
-            return evaluate(self.model, valid, batch=rows, warmup=256, progress=self._validating)
+            return validate(self.model, self.corpus.valid, self.config, progress=self._validating)
 
     def _validating(self, done: int, total: int) -> None:
         self.reporter.validating(done, total)
