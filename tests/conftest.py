@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+
+# Tests use small tensors, for which a second thread only costs; more so on a busy machine.
+torch.set_num_threads(1)
 
 # How long an example takes says nothing about it on a busy machine.
 settings.register_profile("recurra", deadline=None)

@@ -73,3 +73,11 @@ def test_gradients_end_at_the_border_of_a_window(window, backend):
         first = t - t % window
         assert [bool(g.any()) for g in grad_x] == [first <= s <= t for s in range(steps)]
         assert bool(grad_h.any()) == (first == 0)
+
+
+@pytest.mark.parametrize("policy", [Full(), Truncated(3)], ids=str)
+def test_unroll_never_cuts_between_spans_of_its_own_accord(policy):
+    start = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    values, _ = unroll(lambda span, state: (2 * state, 2 * state), [(0, 3), (3, 6)], start, policy)
+    values[-1].backward()
+    assert start.grad.item() == 4

@@ -245,7 +245,8 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(load_file(path))
+        # Copies are aligned as torch aligns its own: kernels may round differently on memory that is not.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else f"it is damaged ({error})"
         raise RunError(f"cannot read {path}: {reason}") from error

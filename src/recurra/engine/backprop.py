@@ -83,15 +83,15 @@ def unroll(
 
     Args:
         segment: ``segment((start, stop), state) -> (value, state)``, differentiable.
-        spans: what to run, in order; each is cut into the windows of the policy.
+        spans: what to run, in order; each is cut into the windows of the policy, none is cut off from the one before.
         state: where to start; not mutated.
     Returns: (the values of all windows in order, the state after the last).
-    Gradient: flows through the state within a window, and into the given state from the first one.
+    Gradient: flows through the state but where the policy cuts it, and into the given state.
     """
     values: list[V] = []
     for start, stop in spans:
         for a, b in policy.windows(stop - start):
-            value, state = segment((start + a, start + b), detach(state) if values else state)
+            value, state = segment((start + a, start + b), detach(state) if a else state)
             values.append(value)
     return values, state
 
