@@ -109,10 +109,10 @@ def test_every_way_to_train_resumes_exactly(tmp_path, settings):
 
 
 def test_an_interrupted_validation_is_done_again(tmp_path):
-    whole = trainer(tmp_path / "whole")
+    whole = trainer(tmp_path / "whole", average=0.9)
     whole.fit()
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "cut", reporter=StopAt(whole.total_steps // 2, validating=True)).fit()
+        trainer(tmp_path / "cut", average=0.9, reporter=StopAt(whole.total_steps // 2, validating=True)).fit()
     rows = Run.load(tmp_path / "cut").metrics
     assert not any("valid_loss_nats" in row for row in rows)
     Trainer.resume(tmp_path / "cut", reporter=Quiet()).fit()

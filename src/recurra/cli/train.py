@@ -130,7 +130,7 @@ def _start(config: RunConfig, out: str | None) -> Run:
     torch.manual_seed(config.training.seed)
     model = LanguageModel(corpus.tokenizer, config.model)
     trainer = Trainer(model, corpus, out=out, config=config.training, recipe=config.recipe)
-    return _fit(trainer)
+    return trainer.fit()
 
 
 def _check_memory(config: RunConfig, corpus: Corpus) -> None:
@@ -161,18 +161,7 @@ def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:
         refused.append(f"the corpus '{corpus}'")
     if refused:
         raise ConfigError(f"a resumed run keeps its settings: drop {', '.join(refused)}, or start a new run")
-    return _fit(Trainer.resume(path, cell=cell))
-
-
-def _fit(trainer: Any) -> Run:
-    try:
-        run: Run = trainer.fit()
-    except KeyboardInterrupt:
-        if trainer.directory is not None:
-            path = trainer.directory.path
-            print(f"\ninterrupted; saved. Continue with: recurra train --resume {path}", file=sys.stderr)
-        raise
-    return run
+    return Trainer.resume(path, cell=cell).fit()
 
 
 def _resolve(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from recurra.checkpoint import Generation, RunDirectory
 from recurra.data import Batch, Corpus, RandomStream, SequentialStream, check_continues
-from recurra.errors import DivergedError
+from recurra.errors import ConfigError, DivergedError
 from recurra.evaluation import Score
 from recurra.models import LanguageModel
 from recurra.state import detach, from_named, named_leaves
+from recurra.training.averaging import WeightAverage
 from recurra.training.config import RunConfig, TrainingConfig
+from recurra.training.interruption import Interruption
+from recurra.training.objective import objective
 from recurra.training.optimization import as_values, make_optimizer, make_schedule, per_step, restore
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, draw_report, free_path
@@ -69,7 +67,7 @@ class Trainer:
         self.out = out
         self.reporter = reporter or make_reporter()
         self.directory: RunDirectory | None = None
-        self._interrupted = False
+        self._interruption = Interruption()
 
     @classmethod
     def resume(cls, path: str | Path, *, cell: str | None = None, reporter: Reporter | None = None) -> Trainer:
@@ -100,10 +98,12 @@ class Trainer:
             The run directory can be resumed after both.
         """
         if epochs or steps:
+            if self.directory is not None:
+                raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
             changes = {"epochs": epochs or self.config.epochs, "steps": steps}
             self.config = TrainingConfig(**{**vars(self.config), **changes})
         self._prepare()
-        with self._catching_interrupts(), self.reporter:
+        with self._interruption, self.reporter:
             while not self._finished:
                 self._train_epoch()
                 self._finish_epoch()
@@ -126,9 +126,7 @@ class Trainer:
         self.total_steps = config.steps or sum(len(self._stream(epoch)) for epoch in range(config.epochs))
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
-        self.average: dict[str, Tensor] = {}
-        if config.average:
-            self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.average = WeightAverage(self.model, config.average)
         self.epoch = self.window = self.step = self.stale_epochs = 0
         self.best_loss = math.inf
         self.state: Any = None
@@ -151,7 +149,7 @@ class Trainer:
             data=self.corpus.config, model=self.model.config, training=self._resolved_config(), recipe=self.recipe
         )
         Run.describe(self.directory, config, self.corpus)
-        self.directory.write_model(self._weights())
+        self.directory.write_model(self.average.weights)
         self._write_generation()
 
     def _resolved_config(self) -> TrainingConfig:
@@ -193,14 +191,17 @@ class Trainer:
             at_end = self.window == len(stream) or self.step == self.total_steps
             if self.step % report_every == 0 and not at_end:
                 self._report()
-            if self._interrupted or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
+            interrupted = self._interruption.requested
+            if interrupted or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
                 self._write_generation()
-                self._stop_if_interrupted()
+            if interrupted:
+                self._say_how_to_resume()
+                raise KeyboardInterrupt
 
     def _train_window(self, batch: Batch) -> None:
         inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
         reset = None if batch.reset is None else batch.reset.to(self.device)
-        loss, nats, state = self._objective(inputs, targets, reset)
+        loss, nats, state = objective(self.model, self.config, inputs, targets, self.state, reset)
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
@@ -211,8 +212,7 @@ class Trainer:
         self.optimizer.step()
         if per_step(self.schedule):
             self.schedule.step()
-        if self.average:
-            self._update_average()
+        self.average.update(self.step)
         self.state = detach(state)
         self.step += 1
         self.window += 1
@@ -220,30 +220,6 @@ class Trainer:
         self.sums["norm"] += norm_value
         self.sums["windows"] += 1
         self.reporter.step(self.step, nats_value, norm_value)
-
-    def _objective(self, inputs: Tensor, targets: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """Return (what is minimised, mean nats per predicted token, state)."""
-        config = self.config
-        features, state = self.model.features(inputs, self.state, reset=reset)
-        last = slice(-1, None) if config.predict == "last" else slice(None)
-        logits = self.model.project(features.dropped[last])
-        # A window without a single target, possible at the very end of a corpus, has loss 0 rather than 0/0.
-        nats = cross_entropy(logits.flatten(0, 1), targets[last].flatten(), ignore_index=-1, reduction="mean")
-        if not bool((targets[last] >= 0).any()):
-            nats = logits.sum() * 0.0
-        loss = nats
-        if config.ar:
-            loss = loss + config.ar * features.dropped.square().mean()
-        if config.tar and len(features.raw) > 1:
-            loss = loss + config.tar * features.raw.diff(dim=0).square().mean()
-        return loss, nats.detach(), state
-
-    def _update_average(self) -> None:
-        # The average is warmed up, so that the random start is soon forgotten.
-        decay = min(self.config.average, (self.step + 1) / (self.step + 10))
-        current = self.model.state_dict()
-        for name, mean in self.average.items():
-            mean.lerp_(current[name], 1 - decay)
 
     def _diverged(self, nats: float, norm: float) -> None:
         draw_report(self._run)
@@ -255,7 +231,13 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Validate, keep the weights if they are better, write a sample."""
-        score = self.validate()
+        try:
+            score = self.validate()
+        except KeyboardInterrupt:
+            # Nothing but the progress has changed since the last window: the validation is done again on resuming.
+            self._write_generation()
+            self._say_how_to_resume()
+            raise
         improved = score is None or score.loss_nats < self.best_loss
         self.epoch += 1
         self.window = 0
@@ -265,7 +247,7 @@ class Trainer:
             if not per_step(self.schedule):
                 self.schedule.step(score.loss_nats)
         if improved or self.config.keep == "last":
-            self._run.write_model(self._weights())
+            self._run.write_model(self.average.weights)
         sample = self._sample()
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
@@ -275,15 +257,13 @@ class Trainer:
 
     def validate(self) -> Score | None:
         """Score the validation part by the protocol of the training, or return None where there is none."""
-        with self._averaged_weights():
+        with self.average.in_use():
             return validate(self.model, self.corpus.valid, self.config, progress=self._validating)
 
     def _validating(self, done: int, total: int) -> None:
         self.reporter.validating(done, total)
-        # Nothing has changed since the last window but files that are written again, so stopping here loses nothing.
-        if self._interrupted:
-            self._write_generation()
-        self._stop_if_interrupted()
+        if self._interruption.requested:
+            raise KeyboardInterrupt
 
     # -- reports --------------------------------------------------------------------------------------------------
 
@@ -305,32 +285,16 @@ class Trainer:
             self.reporter.epoch(row, sample)
 
     def _sample(self) -> str:
-        with self._averaged_weights():
+        with self.average.in_use():
             return self.model.generate(tokens=SAMPLE_TOKENS, seed=self.config.seed + self.epoch, temperature=0.8)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
-
-    def _weights(self) -> dict[str, Tensor]:
-        """The weights to use: averaged, if averaging is on."""
-        return self.average or self.model.state_dict()
-
-    @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        if not self.average:
-            yield
-            return
-        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(current)
 
     def _write_generation(self) -> None:
         tensors, optimizer = as_values(self.optimizer, self.schedule)
         named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         named |= {f"optimizer.{name}": tensor for name, tensor in tensors.items()}
-        named |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        named |= {f"average.{name}": tensor for name, tensor in self.average.mean.items()}
         if self.state is not None:
             named |= {f"state.{name}": leaf for name, leaf in named_leaves(self.state).items()}
         named["random.cpu"] = torch.get_rng_state()
@@ -361,7 +325,7 @@ class Trainer:
         values = generation.values
         self.model.load_state_dict(parts["model"])
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
-        self.average = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
+        self.average.mean = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
         if "state" in parts:
             self.state = from_named(self.model.zero_state(1), parts["state"])
         self.epoch, self.window, self.step = values["epoch"], values["window"], values["step"]
@@ -373,26 +337,6 @@ class Trainer:
         if "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
 
-    # -- interruption ---------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _catching_interrupts(self) -> Iterator[None]:
-        """Let Ctrl-C finish the window at hand; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self._interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _stop_if_interrupted(self) -> None:
-        if self._interrupted:
-            draw_report(self._run)
-            raise KeyboardInterrupt
+    def _say_how_to_resume(self) -> None:
+        draw_report(self._run)
+        self.reporter.note(f"interrupted; saved. Continue with: recurra train --resume {self._run.path}")

@@ -1,0 +1,45 @@
+"""What training minimises: the loss per token, and what regularises the activations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from recurra.data import NOTHING
+from recurra.models import LanguageModel
+
+if TYPE_CHECKING:
+    from recurra.training.config import TrainingConfig
+
+__all__ = ["objective"]
+
+
+def objective(
+    model: LanguageModel, config: TrainingConfig, inputs: Tensor, targets: Tensor, state: Any, reset: Tensor | None
+) -> tuple[Tensor, Tensor, Any]:
+    """Read a window and return what is minimised, the mean nats per predicted token, and the state after it.
+
+        loss = nats + α · mean(dropped h²) + β · mean((h_t - h_{t-1})²)        α = ar, β = tar
+
+    Args:
+        inputs, targets: (T, B) int64; a target of -1 is nothing to predict.
+        state: carried state of B rows, or None for a fresh one.
+        reset: (T, B) bool, or None.
+    Gradient: into the parameters and the given state.
+    Source: AR and TAR Merity, McCann & Socher 2017.
+    """
+    features, state = model.features(inputs, state, reset=reset)
+    counted = slice(-1, None) if config.predict == "last" else slice(None)
+    logits, wanted = model.project(features.dropped[counted]).flatten(0, 1), targets[counted].flatten()
+    # The sum over the number of targets rather than the mean: a window may have none, at the very end of a corpus.
+    nats = cross_entropy(logits, wanted, ignore_index=NOTHING, reduction="sum")
+    nats = nats / torch.clamp((wanted != NOTHING).sum(), min=1)
+    loss = nats
+    if config.ar:
+        loss = loss + config.ar * features.dropped.square().mean()
+    if config.tar and len(features.raw) > 1:
+        loss = loss + config.tar * features.raw.diff(dim=0).square().mean()
+    return loss, nats.detach(), state

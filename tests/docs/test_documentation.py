@@ -1,0 +1,127 @@
+"""What README and docs show is run: every snippet, every command's options, every link."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from recurra.cli.main import COMMANDS, commands
+from recurra.training import RunConfig
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
+NOT_RUN = "<!-- not run -->"
+TABLES = {name for table in ("data", "model", "training") for name in vars(getattr(RunConfig(), table))}
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    """Number of its first line, from 1."""
+    language: str
+    text: str
+    run: bool
+
+
+def blocks(page):
+    """Yield the fenced blocks of a page."""
+    fence, start, before = None, 0, ""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if fence is None and (found := re.match(r"\s*```(\w*)\s*$", line)):
+            fence, start = found[1], number
+        elif fence is not None and line.strip() == "```":
+            yield Block(page, start + 1, fence, "\n".join(lines[start : number - 1]), before != NOT_RUN)
+            fence = None
+            before = ""
+        elif fence is None and line.strip():
+            before = line.strip()
+    assert fence is None, f"{page.name}:{start}: a block without an end"
+
+
+def shown_commands(page):
+    """Yield (line number, words) of every command of ours in a block that is not Python."""
+    for block in blocks(page):
+        if block.language == "python":
+            continue
+        joined = block.text.replace("\\\n", "  ")
+        for number, line in enumerate(joined.splitlines(), start=block.line):
+            for part in line.strip().removeprefix("$ ").split(" | "):
+                if "recurra" not in part:
+                    continue
+                words = shlex.split(part, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                    words = words[1:]
+                words = words[2:] if words[:2] == ["python", "-m"] else words
+                if words[:1] == ["recurra"]:
+                    yield number, words[1:]
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+PYTHON = [page for page in PAGES if any(block.language == "python" and block.run for block in blocks(page))]
+SHELL = [
+    pytest.param(words, id=f"{name_of(page)}:{number}") for page in PAGES for number, words in shown_commands(page)
+]
+
+
+def test_there_is_something_to_test():
+    assert len(PYTHON) >= 8
+    assert len(SHELL) >= 20
+    assert {words.values[0][0] for words in SHELL} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=name_of)
+def test_snippets_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "snippets"}
+    for block in blocks(page):
+        if block.language == "python" and block.run:
+            code = "\n" * (block.line - 1) + block.text
+            exec(compile(code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("words", SHELL)
+def test_commands_parse(words):
+    if words == ["COMMAND", "--help"] or words[0].startswith("-"):
+        return
+    command = commands.get_command(click.Context(commands), words[0])
+    assert command is not None, f"there is no command '{words[0]}'"
+    try:
+        context = command.make_context(words[0], words[1:])
+    except click.exceptions.Exit as done:  # --help
+        assert done.exit_code == 0
+        return
+    settings = {name: value for name, value in context.params.items() if name in TABLES and value is not None}
+    if words[0] == "train":
+        RunConfig().with_settings(**settings)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page if not path else (page.parent / path)
+        assert found.exists(), f"{name_of(page)} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in headings(found), f"{name_of(page)} links to {target}, which has no such heading"
+
+
+def test_every_page_is_in_the_map():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, f"docs/index.md does not link to {page.name}"
+
+
+def headings(page):
+    lines = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}

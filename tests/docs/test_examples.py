@@ -1,0 +1,72 @@
+"""Every example runs, at its smallest."""
+
+import json
+import math
+import runpy
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+TEXT = "The cat sat on the mat, and the dog sat on the log;\nthe cat saw the dog.\n" * 30 + "A bird flew.\n"
+
+
+@pytest.fixture
+def run_example(tmp_path, monkeypatch, capsys):
+    def run(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        (tmp_path / "text.txt").write_text(TEXT)
+        monkeypatch.setattr(sys, "argv", [name, *arguments, "--quick"])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_every_example_is_tested():
+    source = Path(__file__).read_text()
+    assert all(f'"{path.name}"' in source for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("text", [(), ("text.txt",)])
+def test_ten_lines(run_example, text):
+    assert "perplexity" in run_example("ten_lines.py", *text)
+
+
+def test_own_cell(run_example, monkeypatch):
+    out = run_example("own_cell.py")
+    monkeypatch.delitem(sys.modules, "own_cell")
+    assert "keeps all" in out
+    assert "MinimalGatedUnit: loop" in out
+
+
+def test_remember(run_example):
+    out = run_example("remember.py", "--delays", "2", "5", "--cells", "rnn", "lstm:5")
+    assert [line.split()[0] for line in out.splitlines()] == ["delay", "2", "5"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_time_machine(run_example, cell):
+    assert f"{cell}: training perplexity" in run_example("time_machine.py", "text.txt", "--cell", cell)
+
+
+@pytest.mark.slow
+def test_choices(run_example, tmp_path):
+    out = run_example("choices.py", "text.txt", "--json", "choices.json")
+    report = json.loads((tmp_path / "choices.json").read_text())
+    assert [row["partition"] for row in report["partitions"]] == ["sequential", "random"]
+    assert [row["tokenizer"] for row in report["tokenizers"]][::2] == ["char", "word, spelled out"]
+    assert "| trained on |" in out
+    assert "bits per character" in out
+
+
+@pytest.mark.slow
+def test_misspelled_words_and_spelling_bits():
+    choices = runpy.run_path(str(EXAMPLES / "choices.py"))
+    share, words = choices["misspelled_share"](["The kat sat on the ma"], "the CAT sat on the mat")
+    assert (share, words) == (0.2, 5)
+    bits = choices["spelling_bits"](Counter({"ab": 2}), "ab ab ab")
+    assert bits == pytest.approx(2 * 3 * math.log2(3))  # two words of three symbols, each a third of all
