@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tomllib
@@ -103,6 +104,7 @@ def command(
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
     and the path of the run, which every other command reads.
     """
+    _keep_memory()
     if task not in TASKS:
         raise ConfigError(f"unknown task '{task}'{nearest(task, TASKS)}")
     settings = {name: value for name, value in options.items() if value is not None}
@@ -111,6 +113,18 @@ def command(
     else:
         run = _start(_resolve(corpus, config_file, recipe, valid, settings), out)
     _summarise(run, as_json)
+
+
+def _keep_memory() -> None:
+    """Let the C library keep freed memory: by default it hands large pieces back to the system at every step.
+
+    Faulting those pages in again takes about a tenth of the time of training. Only where that library is glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_threshold, a_gibibyte = -1, -3, 2**30
+        mallopt(m_trim_threshold, 2 * a_gibibyte - 1)
+        mallopt(m_mmap_threshold, a_gibibyte)
 
 
 def _start(config: RunConfig, out: str | None) -> Run:

@@ -15,7 +15,7 @@ def shakespeare() -> RunConfig:
         recipe="shakespeare",
         data=DataConfig(tokenizer="char", valid=0.1),
         model=ModelConfig(cell="lstm", hidden=512, embedding=64, dropout=0.25),
-        training=TrainingConfig(batch=32, backprop="64", lr=3e-3, weight_decay=0.05, epochs=18),
+        training=TrainingConfig(batch=32, backprop="64", lr=3e-3, weight_decay=0.05, epochs=14),
     )
 
 
