@@ -14,6 +14,7 @@ _EXPORTS = {
     "Corpus": "recurra.data",
     "Full": "recurra.engine",
     "LanguageModel": "recurra.models",
+    "Run": "recurra.training",
     "Trainer": "recurra.training",
     "Truncated": "recurra.engine",
     "explain": "recurra.engine",
@@ -26,20 +27,35 @@ _MODULES = (
     "engine",
     "errors",
     "evaluation",
+    "models",
     "nn",
     "recipes",
     "state",
     "testing",
+    "training",
 )
 
 __all__ = [*_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:  # for editors and type checkers; nothing here runs
-    from recurra import cells, data, decoding, engine, errors, evaluation, nn, recipes, state, testing
+    from recurra import (
+        cells,
+        data,
+        decoding,
+        engine,
+        errors,
+        evaluation,
+        models,
+        nn,
+        recipes,
+        state,
+        testing,
+        training,
+    )
     from recurra.data import Corpus
     from recurra.engine import Full, Truncated, explain, scan
     from recurra.models import LanguageModel
-    from recurra.training import Trainer
+    from recurra.training import Run, Trainer
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}'{key}' must be a table of settings, not {value!r}")
-            arguments[key] = from_mapping(hint, value, f"{where} [{key}]".strip())
+            arguments[key] = from_mapping(hint, value, f"{where} [{key}]" if where else "")
         else:
             arguments[key] = _convert(key, value, hint, prefix)
     try:

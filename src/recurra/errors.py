@@ -63,5 +63,6 @@ class DivergedError(RecurraError, ArithmeticError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to `name`, else the list of known names."""
     options = sorted(known)
-    close = get_close_matches(name, options, n=1, cutoff=0.6)
+    starts = [option for option in options if name and option.startswith(name)]
+    close = starts or get_close_matches(name, options, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"

@@ -19,6 +19,7 @@ from recurra.errors import ShapeError, StateError
 
 __all__ = [
     "batch_size",
+    "check_like",
     "detach",
     "digest",
     "fork",
@@ -100,6 +101,27 @@ def batch_size(state: Any) -> int | None:
     if len(sizes) > 1 or None in sizes:
         raise StateError(f"leaves of a state must share their first axis, the batch; found sizes {sizes}")
     return sizes.pop() if sizes else None
+
+
+def check_like(state: Any, like: Any, what: str) -> None:
+    """Check that a state has the structure and the shapes of another.
+
+    Args:
+        what: what the state is, for the message.
+    Raises: StateError if it has not.
+    """
+    if type(state) is not type(like) and not (isinstance(state, Tensor) and isinstance(like, Tensor)):
+        raise StateError(f"{what} is a {_describe(state)} where the cell's zero_state is a {_describe(like)}")
+    if isinstance(state, Tensor):
+        if state.shape != like.shape:
+            raise StateError(
+                f"{what} has shape {tuple(state.shape)} where the cell's zero_state has {tuple(like.shape)}"
+            )
+        return
+    if len(state) != len(like):
+        raise StateError(f"{what} is a {_describe(state)} where the cell's zero_state is a {_describe(like)}")
+    for branch, other in zip(state, like, strict=True):
+        check_like(branch, other, what)
 
 
 def num_bytes(state: Any) -> int:

@@ -60,7 +60,6 @@ def command(
             batch=batch,
             warmup=warmup,
             reset_every=reset_every,
-            chars=tokens.num_chars,
             progress=progress,
         )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.state import map_leaves
+from recurra.state import check_like, map_leaves
 from recurra.state import reset as reset_rows
 
 __all__ = ["run_loop"]
@@ -28,11 +28,13 @@ def run_loop(
     """
     some_leaf = inputs if isinstance(inputs, Tensor) else _first_leaf(inputs)
     fresh = cell.zero_state(some_leaf.shape[1]) if reset is not None else None
-    outputs = []
+    outputs: list[Tensor] = []
     for t in range(some_leaf.shape[0]):
         if reset is not None:
             state = reset_rows(state, reset[t], fresh)
         output, next_state = cell.step(map_leaves(lambda leaf, t=t: leaf[t], inputs), state)
+        if not outputs:
+            check_like(next_state, state, "the state after a step")
         if alive is not None:
             output = torch.where(alive[t].unsqueeze(-1), output, torch.zeros_like(output))
             next_state = reset_rows(state, alive[t], next_state)

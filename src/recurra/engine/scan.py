@@ -13,7 +13,7 @@ from recurra.engine.backprop import Full, Policy, Span, unroll
 from recurra.engine.library import Kernel, find_kernel, run_kernel
 from recurra.engine.loop import run_loop
 from recurra.errors import EngineError, ShapeError, nearest
-from recurra.state import batch_size, map_leaves, named_leaves
+from recurra.state import batch_size, check_like, map_leaves, named_leaves
 
 __all__ = ["BACKENDS", "Explanation", "explain", "scan"]
 
@@ -44,14 +44,17 @@ def scan(
         backprop: how far gradients travel; default `Full()`.
         backend: "auto" takes a kernel where the step has one, "loop" is the reference, "library" insists on a kernel.
     Returns: (outputs (T, B, O), final state), the state of the type given.
-    Raises: ShapeError if sizes disagree; EngineError if the backend cannot run the cell.
+    Raises: ShapeError or StateError if sizes or structures disagree; EngineError if the backend cannot run the cell.
     Gradient: into inputs, parameters and the given state, unless the policy cuts it.
     """
-    steps, rows = _check_inputs(inputs)
+    steps, rows = _check_inputs(cell, inputs)
+    fresh = cell.zero_state(rows)
     if state is None:
-        state = cell.zero_state(rows)
-    elif batch_size(state) not in (rows, None):
-        raise ShapeError(f"inputs have {rows} rows, but the state has {batch_size(state)}; give one state per row")
+        state = fresh
+    else:
+        if batch_size(state) not in (rows, None):
+            raise ShapeError(f"inputs have {rows} rows, but the state has {batch_size(state)}; give one state per row")
+        check_like(state, fresh, "the given state")
     alive = _alive(lengths, steps, rows, inputs)
     if reset is not None and (reset.shape != (steps, rows) or reset.dtype != torch.bool):
         raise ShapeError(f"reset must be ({steps}, {rows}) bool, not {tuple(reset.shape)} {reset.dtype}")
@@ -87,7 +90,11 @@ class Explanation:
 
 
 def explain(cell: Any) -> Explanation:
-    """Say which path `scan` takes for a cell with tensor inputs of the type of its weights, and why."""
+    """Say which path `scan` takes for a cell with tensor inputs of the type of its weights, and why.
+
+    Raises: EngineError if it is no cell.
+    """
+    _check_cell(cell)
     name, kernel = type(cell).__name__, find_kernel(cell)
     if kernel is None:
         return Explanation(name, "loop", f"no kernel computes {type(cell).step.__qualname__}; one Python call per step")
@@ -110,10 +117,24 @@ def _choose(cell: Any, inputs: Any, backend: str) -> Kernel | None:
     return kernel
 
 
-def _check_inputs(inputs: Any) -> tuple[int, int]:
-    shapes = {tuple(leaf.shape[:2]) for leaf in named_leaves(inputs).values()}
+def _check_cell(cell: Any) -> None:
+    if not (callable(getattr(cell, "step", None)) and callable(getattr(cell, "zero_state", None))):
+        raise EngineError(
+            f"{type(cell).__name__} is no cell: a cell has step(x, state) and zero_state(batch); "
+            f"recurra.cells and recurra.nn hold those of torch.nn"
+        )
+
+
+def _check_inputs(cell: Any, inputs: Any) -> tuple[int, int]:
+    _check_cell(cell)
+    leaves = named_leaves(inputs).values()
+    shapes = {tuple(leaf.shape[:2]) for leaf in leaves}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         raise ShapeError(f"inputs must be (T, B, ...) tensors of equal T and B, time first; found {sorted(shapes)}")
+    if isinstance(inputs, Tensor):
+        size = getattr(cell, "input_size", None)
+        if isinstance(size, int) and (inputs.ndim != 3 or inputs.shape[2] != size):
+            raise ShapeError(f"inputs have shape {tuple(inputs.shape)}, but the cell reads (T, B, {size})")
     steps, rows = shapes.pop()
     if steps < 1 or rows < 1:
         raise ShapeError(f"inputs need at least one step and one row; found T={steps}, B={rows}")

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from recurra.data import Batch, RandomStream, SequentialStream, Tokens
+from recurra.errors import ConfigError, CorpusError
 from recurra.models import LanguageModel
 
 __all__ = ["Score", "evaluate", "measure"]
@@ -73,7 +74,6 @@ def evaluate(
     batch: int = 1,
     warmup: int = 0,
     reset_every: int | None = None,
-    chars: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """Score a text as one stream with its state carried: the result depends on nothing but model and text.
@@ -84,17 +84,20 @@ def evaluate(
         batch: rows to cut the text into, for speed; each row but the first starts from a fresh state.
         warmup: tokens before its own that each such row reads first, uncounted.
         reset_every: forget the state after every so many tokens, to see what carrying it is worth.
-        chars: characters that the predicted tokens stand for.
         progress: called with (windows done, windows in all).
-    Raises: CorpusError if the text is too short to predict anything.
+    Raises: CorpusError if the text is too short to predict anything; ConfigError for options that exclude each other.
     """
     span = max(1, MAX_TOKENS_AT_ONCE // batch)
+    if not isinstance(tokens, Tokens):
+        raise CorpusError(f"a model is evaluated on tokens, such as corpus.valid, not on a {type(tokens).__name__}")
+    if reset_every is not None and (batch > 1 or warmup):
+        raise ConfigError("reset_every already reads many pieces side by side; leave out batch and warmup")
     if reset_every is None:
         stream: Sequence[Batch] = SequentialStream(tokens, rows=batch, span=span, warmup=warmup)
     else:
         rows = max(1, MAX_TOKENS_AT_ONCE // reset_every)
         stream = RandomStream(tokens, rows=rows, span=reset_every, shuffle=False)
-    return measure(model, stream, chars=chars, progress=progress)
+    return measure(model, stream, chars=_predicted_chars(model, tokens), progress=progress)
 
 
 @torch.inference_mode()
@@ -134,3 +137,10 @@ def measure(
         model.train(was_training)
     count = max(count, 1)
     return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)
+
+
+def _predicted_chars(model: LanguageModel, tokens: Tokens) -> int | None:
+    """Return the characters that all tokens but the first, which nothing predicts, stand for."""
+    if not tokens.num_chars:
+        return None
+    return tokens.num_chars - len(model.vocabulary.decode(tokens.ids[:1].tolist()))

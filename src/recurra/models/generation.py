@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recurra.config import check_at_least, from_mapping
 from recurra.decoding import Sampler, generate, make_generators, stream_texts
 from recurra.errors import VocabularyError
 
@@ -23,7 +24,7 @@ def generate_text(
     *,
     tokens: int = 200,
     seed: int = 0,
-    stop: Sequence[str] = (),
+    stop: str | Sequence[str] = (),
     **sampling: Any,
 ) -> Iterator[str]:
     """Continue a prompt; hand out the text as it is made.
@@ -31,9 +32,9 @@ def generate_text(
     Args:
         prompt: without one, the model starts as after a line end.
         tokens: how many to make at most.
-        stop: texts at which to stop; they are not handed out.
+        stop: a text, or several, at which to stop; they are not handed out.
         sampling: settings of `recurra.decoding.Sampler`.
-    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
+    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings.
     """
     for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, sampling):
         if piece:
@@ -47,7 +48,7 @@ def generate_texts(
     samples: int,
     tokens: int = 200,
     seed: int = 0,
-    stop: Sequence[str] = (),
+    stop: str | Sequence[str] = (),
     **sampling: Any,
 ) -> list[str]:
     """Continue a prompt several times, side by side; the first text is that of `generate_text`."""
@@ -63,10 +64,11 @@ def _stream(
     samples: int,
     tokens: int,
     seed: int,
-    stop: Sequence[str],
+    stop: str | Sequence[str],
     sampling: dict[str, Any],
 ) -> Iterator[list[str]]:
-    sampler, ids = Sampler(**sampling), _read_prompt(model, prompt)
+    check_at_least(1, tokens=tokens, samples=samples)
+    sampler, ids = from_mapping(Sampler, sampling), _read_prompt(model, prompt)
 
     def prefill(tokens_T1: Tensor, state: Any) -> tuple[Tensor, Any]:
         features, state = model.features(tokens_T1, state)
@@ -84,7 +86,9 @@ def _stream(
             sampler=sampler,
             prefill=prefill,
         )
-        yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=tuple(stop))
+        yield from stream_texts(
+            draws, model.vocabulary.decode_bytes, stops=[stop] if isinstance(stop, str) else list(stop)
+        )
     finally:
         model.train(was_training)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from recurra.cells import initialise, make_cell
-from recurra.config import check_at_least, check_probability
+from recurra.config import check_at_least, check_probability, from_mapping
 from recurra.engine import Policy
 from recurra.errors import ConfigError
 from recurra.layers import LockedDropout, Stack, embedding_dropout
@@ -88,7 +89,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, vocabulary: Tokenizer, config: ModelConfig | None = None, **settings: Any) -> None:
         super().__init__()
-        self.config = config = config or ModelConfig(**settings)
+        self.config = config = config or from_mapping(ModelConfig, settings)
         self.vocabulary = vocabulary
         width = config.embedding or config.hidden
         self.embedding = nn.Embedding(len(vocabulary), width)
@@ -159,11 +160,13 @@ class LanguageModel(nn.Module):
         logits, state = self(tokens, state, reset=reset)
         return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1), state
 
-    def generate(self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: Any = (), **sampling: Any) -> str:
+    def generate(
+        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **sampling: Any
+    ) -> str:
         """Continue a prompt with up to `tokens` tokens and return the continuation.
 
         Args:
-            stop: texts at which to stop; they are not part of the result.
+            stop: a text, or several, at which to stop; they are not part of the result.
             sampling: settings of `recurra.decoding.Sampler`: temperature, top_k, top_p, greedy.
         Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from recurra.config import check_at_least, check_choice, check_probability
+from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
 from recurra.engine import Full, Truncated, parse_policy
 from recurra.errors import ConfigError
@@ -23,7 +23,7 @@ class TrainingConfig:
     """Settings of training.
 
     Args:
-        backprop: how far gradients travel: ``"64"`` (a window), ``"full"``, ``"full:SPAN"``, or a policy.
+        backprop: how far gradients travel: ``"64"`` (a window), ``"full"`` or ``"full:SPAN"``.
         partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
         batch: rows read side by side.
         optimizer: adamw, adam, rmsprop or sgd.
@@ -38,7 +38,7 @@ class TrainingConfig:
         ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
         average: decay of the exponential moving average of weights that is evaluated and kept; 0 for none.
         keep: which weights to keep: the "best" by validation, or the "last".
-        seed: of everything random.
+        seed: of everything random in training. The first weights are drawn when the model is built, before that.
         threads: of the CPU; default as torch chooses.
         device: auto, cpu or cuda.
     """
@@ -77,9 +77,12 @@ class TrainingConfig:
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"'lr' must be above 0, not {self.lr}")
-        if isinstance(self.backprop, (Full, Truncated)):
-            object.__setattr__(self, "backprop", str(self.backprop))
         parse_policy(self.backprop)
+
+    @classmethod
+    def of(cls, *, backprop: str | int | Full | Truncated = "64", **settings: Any) -> TrainingConfig:
+        """Build settings in Python: a window as a number or a policy as an object, unknown names with a suggestion."""
+        return from_mapping(cls, {"backprop": str(backprop), **settings})
 
     @property
     def policy(self) -> Full | Truncated:

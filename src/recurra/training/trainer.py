@@ -60,9 +60,11 @@ class Trainer:
         reporter: Reporter | None = None,
         **settings: Any,
     ) -> None:
+        if model.vocabulary.digest != corpus.vocabulary.digest:
+            raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
         self.model = model
         self.corpus = corpus
-        self.config = config or TrainingConfig(**settings)
+        self.config = config or TrainingConfig.of(**settings)
         self.recipe = recipe
         self.out = out
         self.reporter = reporter or make_reporter()
@@ -221,6 +223,11 @@ class Trainer:
         self.sums["windows"] += 1
         self.reporter.step(self.step, nats_value, norm_value)
 
+    def _check_weights(self) -> None:
+        """Weights that the last step made useless show in the loss only at the next; they are not to be kept."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            self._diverged(math.nan, math.nan)
+
     def _diverged(self, nats: float, norm: float) -> None:
         draw_report(self._run)
         raise DivergedError(
@@ -231,6 +238,7 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Validate, keep the weights if they are better, write a sample."""
+        self._check_weights()
         try:
             score = self.validate()
         except KeyboardInterrupt:
@@ -291,6 +299,7 @@ class Trainer:
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def _write_generation(self) -> None:
+        self._check_weights()
         tensors, optimizer = as_values(self.optimizer, self.schedule)
         named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         named |= {f"optimizer.{name}": tensor for name, tensor in tensors.items()}

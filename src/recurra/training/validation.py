@@ -44,4 +44,4 @@ def validate(
     if last_only:
         return measure(model, SequentialStream(tokens, rows=1, span=span), last_only=True, progress=progress)
     rows = 1 if exact else min(MAX_ROWS, max(1, len(tokens) // ROW))
-    return evaluate(model, tokens, batch=rows, warmup=WARMUP, chars=tokens.num_chars, progress=progress)
+    return evaluate(model, tokens, batch=rows, warmup=WARMUP if rows > 1 else 0, progress=progress)
