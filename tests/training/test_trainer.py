@@ -231,10 +231,24 @@ def test_settings_go_where_they_belong():
 
 
 CHANGES = {
-    "backprop": "5", "partition": "random", "batch": 3, "optimizer": "rmsprop", "lr": 0.01, "weight_decay": 0.5,
-    "beta2": 0.5, "schedule": "constant", "clip": 0.01, "epochs": 1, "steps": 9, "predict": "last", "ar": 5.0,
-    "tar": 5.0, "average": 0.5, "seed": 9,
-}  # fmt: skip
+    "backprop": "5",
+    "partition": "random",
+    "shuffle": False,
+    "batch": 3,
+    "optimizer": "rmsprop",
+    "lr": 0.01,
+    "weight_decay": 0.5,
+    "beta2": 0.5,
+    "schedule": "constant",
+    "clip": 0.01,
+    "epochs": 1,
+    "steps": 9,
+    "predict": "last",
+    "ar": 5.0,
+    "tar": 5.0,
+    "average": 0.5,
+    "seed": 9,
+}
 
 
 BASE = {"lr": 0.05, "epochs": 2, "clip": 0.5}
@@ -263,10 +277,21 @@ def test_every_training_setting_is_accounted_for():
 
 
 MODEL_CHANGES = {
-    "cell": "gru", "hidden": 5, "layers": 2, "embedding": 7, "dropout": 0.5, "embedding_dropout": 0.5,
-    "weight_drop": 0.5, "zoneout": 0.5, "tie": True, "residual": True, "embedding_std": 0.5, "init": "xavier",
+    "cell": "gru",
+    "hidden": 5,
+    "layers": 2,
+    "embedding": 7,
+    "dropout": 0.5,
+    "input_dropout": 0.5,
+    "embedding_dropout": 0.5,
+    "weight_drop": 0.5,
+    "zoneout": 0.5,
+    "tie": True,
+    "residual": True,
+    "embedding_std": 0.5,
+    "init": "xavier",
     "recurrent_init": "orthogonal",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("field", MODEL_CHANGES)

@@ -34,6 +34,7 @@ class ModelConfig:
         hidden: units of each layer.
         embedding: features of a token; default as `hidden`. With `tie`, also units of the last layer.
         dropout: probability of dropping a feature before, between and after the layers, locked over time.
+        input_dropout: the same before the layers alone; default as `dropout`.
         embedding_dropout: probability of dropping a token's whole embedding.
         weight_drop: probability of dropping a recurrent weight, drawn once per window.
         zoneout: probability of keeping a state's entry as it was.
@@ -48,6 +49,7 @@ class ModelConfig:
     layers: int = 1
     embedding: int | None = None
     dropout: float = 0.0
+    input_dropout: float | None = None
     embedding_dropout: float = 0.0
     weight_drop: float = 0.0
     zoneout: float = 0.0
@@ -64,6 +66,7 @@ class ModelConfig:
         check_at_least(0, embedding_std=self.embedding_std)
         check_probability(
             dropout=self.dropout,
+            input_dropout=self.input_dropout or 0.0,
             embedding_dropout=self.embedding_dropout,
             weight_drop=self.weight_drop,
             zoneout=self.zoneout,
@@ -104,6 +107,7 @@ class LanguageModel(nn.Module):
             weight_drop=config.weight_drop,
             zoneout=config.zoneout,
         )
+        self.input_dropout = LockedDropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.dropout = LockedDropout(config.dropout)
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
         size = _output_size(self.stack, width)
@@ -133,7 +137,7 @@ class LanguageModel(nn.Module):
         Gradient: flows into the given state.
         """
         x = embedding_dropout(self.embedding, tokens, self.config.embedding_dropout, self.training)
-        raw, state = self.stack(self.dropout(x), state, reset=reset, backprop=backprop)
+        raw, state = self.stack(self.input_dropout(x), state, reset=reset, backprop=backprop)
         return Features(raw, self.dropout(raw)), state
 
     def project(self, features: Tensor) -> Tensor:

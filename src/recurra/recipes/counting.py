@@ -16,13 +16,23 @@ __all__ = ["RECIPES"]
 
 DATA = DataConfig(source="counting", tokenizer="word", valid=0.2)
 PROTOCOL = TrainingConfig(
-    batch=64, backprop="16", optimizer="adamw", weight_decay=0.01, schedule="onecycle", clip=0.0, keep="last"
+    batch=64,
+    backprop="16",
+    optimizer="adamw",
+    weight_decay=0.01,
+    schedule="onecycle",
+    clip=0.0,
+    keep="last",
+    shuffle=False,
 )
 
 
 def model_1() -> RunConfig:
-    """Three words in, the fourth out, each time from a fresh state. Published accuracy 0.494."""
-    training = replace(PROTOCOL, partition="random", backprop="3", predict="last", epochs=4, lr=1e-3)
+    """Three words in, the fourth out, each time from a fresh state. Published accuracy 0.494.
+
+    At half the published learning rate, 1e-3, from which ours is past its best after four epochs.
+    """
+    training = replace(PROTOCOL, partition="random", backprop="3", predict="last", epochs=4, lr=5e-4)
     return RunConfig(recipe="counting-1", data=DATA, model=ModelConfig(cell="rnn-relu", hidden=64), training=training)
 
 
@@ -53,18 +63,19 @@ def model_6() -> RunConfig:
 def model_7() -> RunConfig:
     """Model 6 with dropout, tied weights, AR and TAR (Merity et al. 2017). Published 0.869.
 
-    Our dropout is locked over time and also stands before and between the layers.
+    Our dropout is locked over time and also stands between the layers.
     """
     training = replace(PROTOCOL, epochs=15, lr=1e-2, weight_decay=0.1, ar=2.0, tar=1.0)
     # The tied weights keep the unit variance of an embedding there; from a smaller start the task is learned later.
-    model = ModelConfig(cell="lstm", hidden=64, layers=2, dropout=0.5, tie=True, embedding_std=1.0)
+    model = ModelConfig(cell="lstm", hidden=64, layers=2, dropout=0.5, input_dropout=0.0, tie=True, embedding_std=1.0)
     return RunConfig(recipe="counting-7", data=DATA, model=model, training=training)
 
 
 def counting() -> RunConfig:
-    """Our own, and what `recurra train` does when nothing is asked of it: model 7, given the time it needs."""
-    published = model_7()
-    return replace(published, recipe="counting", training=replace(published.training, epochs=50))
+    """Our own, and what `recurra train` does when nothing is asked of it: model 7 with more noise and more time."""
+    base = model_7()
+    model = replace(base.model, input_dropout=None)
+    return replace(base, recipe="counting", model=model, training=replace(base.training, epochs=50, shuffle=True))
 
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {

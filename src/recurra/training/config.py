@@ -25,6 +25,7 @@ class TrainingConfig:
     Args:
         backprop: how far gradients travel: ``"64"`` (a window), ``"full"`` or ``"full:SPAN"``.
         partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
+        shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
         batch: rows read side by side.
         optimizer: adamw, adam, rmsprop or sgd.
         lr: learning rate at its highest.
@@ -45,6 +46,7 @@ class TrainingConfig:
 
     backprop: str = "64"
     partition: str = "sequential"
+    shuffle: bool = True
     batch: int = 32
     optimizer: str = "adamw"
     lr: float = 2e-3

@@ -165,10 +165,13 @@ class Trainer:
 
     def _stream(self, epoch: int) -> Sequence[Batch]:
         """The windows of one epoch: the same for the same seed and epoch."""
-        if self.config.partition == "random":
-            return RandomStream(self.corpus.train, rows=self.rows, span=self.span, seed=self.config.seed, epoch=epoch)
-        offset = int(np.random.default_rng([self.config.seed, epoch]).integers(len(self.corpus.train)))
-        return SequentialStream(self.corpus.train, rows=self.rows, span=self.span, offset=offset)
+        tokens, config = self.corpus.train, self.config
+        if config.partition == "random":
+            return RandomStream(
+                tokens, rows=self.rows, span=self.span, seed=config.seed, epoch=epoch, shuffle=config.shuffle
+            )
+        offset = int(np.random.default_rng([config.seed, epoch]).integers(len(tokens))) if config.shuffle else 0
+        return SequentialStream(tokens, rows=self.rows, span=self.span, offset=offset)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
 
