@@ -37,9 +37,14 @@ def model_1() -> RunConfig:
 
 
 def model_3() -> RunConfig:
-    """As model 1, but the state is carried on and gradients are cut every three words. Published 0.589."""
-    training = replace(PROTOCOL, backprop="3", predict="last", epochs=10, lr=3e-3)
-    return RunConfig(recipe="counting-3", data=DATA, model=ModelConfig(cell="rnn-relu", hidden=64), training=training)
+    """As model 1, but the state is carried on and gradients are cut every three words. Published 0.589.
+
+    Weights start from the identity and the learning rate is half the published one, 3e-3: gradients this short leave
+    it to the start to remember.
+    """
+    training = replace(PROTOCOL, backprop="3", predict="last", epochs=10, lr=1.5e-3)
+    model = ModelConfig(cell="rnn-relu", hidden=64, init="identity", recurrent_init="identity")
+    return RunConfig(recipe="counting-3", data=DATA, model=model, training=training)
 
 
 def model_4() -> RunConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from recurra.data import RandomStream, SequentialStream, Tokens
+from recurra.data import RandomStream, SequentialStream, Stream, Tokens
 from recurra.evaluation import Score, evaluate, measure
 from recurra.models import LanguageModel
 
@@ -39,9 +39,10 @@ def validate(
         return None
     last_only, span = config.predict == "last", config.policy.span
     if config.partition == "random":
-        windows = RandomStream(tokens, rows=config.batch, span=span, shuffle=False)
+        windows: Stream = RandomStream(tokens, rows=config.batch, span=span, shuffle=False)
         return measure(model, windows, last_only=last_only, progress=progress)
     if last_only:
-        return measure(model, SequentialStream(tokens, rows=1, span=span), last_only=True, progress=progress)
+        windows = SequentialStream(tokens, rows=min(config.batch, len(tokens) // 2), span=span)
+        return measure(model, windows, last_only=True, progress=progress)
     rows = 1 if exact else min(MAX_ROWS, max(1, len(tokens) // ROW))
     return evaluate(model, tokens, batch=rows, warmup=WARMUP if rows > 1 else 0, progress=progress)
