@@ -49,7 +49,7 @@ def command(
     """Continue a prompt with RUN; the text appears as it is made."""
     from recurra.config import check_at_least
     from recurra.models import generate_text, generate_texts
-    from recurra.training import Run
+    from recurra.training import Run, printable
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
@@ -58,7 +58,7 @@ def command(
     settings = {name: value for name, value in sampling.items() if value is not None}
     if samples == 1 and not as_json:
         for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
-            click.echo(piece, nl=False)
+            click.echo(printable(piece) if sys.stdout.isatty() else piece, nl=False)
             sys.stdout.flush()
         click.echo()
         return

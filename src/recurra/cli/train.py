@@ -221,7 +221,7 @@ def _fraction(text: str) -> float | str:
 
 
 def _summarise(run: Run, as_json: bool) -> None:
-    from recurra.training import validate
+    from recurra.training import printable, validate
 
     with progress_bar("validating") as progress:
         score = validate(run.model, run.corpus.valid, run.config.training, exact=True, progress=progress)
@@ -237,6 +237,6 @@ def _summarise(run: Run, as_json: bool) -> None:
             f"accuracy {score.accuracy:.4f}"
         )
     click.echo(f"verdict:    {run.verdict}")
-    click.echo(f"sample:     {sample}")
+    click.echo(f"sample:     {printable(sample)}")
     click.echo(f"curves:     {run.directory.report / 'curves.png'}")
     click.echo(f"run:        {run.path}")

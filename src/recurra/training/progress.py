@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["BarReporter", "LineReporter", "Reporter", "make_reporter"]
+__all__ = ["BarReporter", "LineReporter", "Reporter", "make_reporter", "printable"]
 
 LINE_EVERY_S = 5.0
 
@@ -159,8 +159,13 @@ def _epoch_line(row: dict[str, Any], chars: bool) -> str:
     return "  ".join(parts)
 
 
+def printable(text: str) -> str:
+    """Return a text with control characters, which a terminal would obey, shown as U+FFFD; line ends and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def _shorten(sample: str, width: int = 100) -> str:
-    text = " ".join(sample.split())
+    text = printable(" ".join(sample.split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
