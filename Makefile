@@ -17,7 +17,7 @@ demo: $(VENV)/installed ## train on the built-in corpus: perplexity, a sample, a
 	$(RUN) -m recurra train $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="-k lstm" for some of them
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(VENV)/installed-dev ## check format, lint, types and who imports whom
 	$(RUN) -m ruff format --check

@@ -11,7 +11,7 @@ from recurra.figures.series import Row, Series, first_failure, read_series, smoo
 __all__ = ["verdict"]
 
 NOTABLE = 0.01
-"""Change of a loss, as a share of it (of a rise: or of the way down before it), below which it counts as none."""
+"""Change of a loss, as a share of it or of the way that it came down, below which it counts as none."""
 ENOUGH_VALIDATIONS = 3
 ENOUGH_ROWS = 8
 LAST = 0.2
@@ -22,8 +22,8 @@ def verdict(rows: Sequence[Row]) -> str:
     """Say whether a run is still learning, overfitting or settled.
 
     Overfitting: the last validations, two at least, lie above the best while training went on to fall. Still learning:
-    the best loss of all is lower than the best before the last fifth. A change below 1 % counts as none, and so does a
-    rise below 1 % of the way down before it. A run with too few validations is judged by its training loss, smoothed.
+    the best loss of all is lower than the best before the last fifth. A change below 1 % of the loss, or of the way
+    that it came down, counts as none. A run with too few validations is judged by its training loss, smoothed.
 
     Args:
         rows: of metrics.jsonl: `step`, and where there is one `loss_nats` and `valid_loss_nats`.
@@ -44,7 +44,7 @@ def _worsening(valid: Series, train: Series) -> str | None:
     best = int(valid.values.argmin())
     after = valid.values[best + 1 :]
     lowest, last = valid.values[best], valid.values[-1]
-    # Near zero a large share of the loss is next to nothing, so the rise is held against the way down, too.
+    # Near zero a large share of the loss is next to nothing, so a change is held against the way down, too.
     notable = NOTABLE * max(lowest, valid.values[: best + 1].max() - lowest)
     if len(after) < 2 or min(np.median(after), last) <= lowest + notable:
         return None
@@ -67,10 +67,11 @@ def _progress(series: Series, name: str) -> str:
     start = steps[0] + (1 - LAST) * (steps[-1] - steps[0])
     earlier = max(1, int((steps <= start).sum()))
     before, lowest = values[:earlier].min(), values.min()
-    if lowest < before * (1 - NOTABLE):
+    notable = NOTABLE * max(before, values.max() - lowest)
+    if before - lowest > notable:
         fall = f"fell {_percent(1 - lowest / before)} from {before:.3f} to {lowest:.3f}"
         return f"still learning: {name} loss {fall} after step {steps[earlier - 1]:,.0f} of {steps[-1]:,.0f}"
-    settled = int((values <= lowest * (1 + NOTABLE)).argmax())
+    settled = int((values <= lowest + notable).argmax())
     return f"settled since step {steps[settled]:,.0f}: {name} loss stays about {values[-1]:.3f}"
 
 
