@@ -175,6 +175,24 @@ def test_a_diverging_run_stops_with_advice(cli, text, tmp_path, quick):
     assert cli("generate", tmp_path / "run", "--tokens", "3").status == 0
 
 
+@pytest.mark.parametrize("limit", [100, 3_000, 6_000])
+def test_a_full_disk_leaves_no_half_a_run(text, tmp_path, quick, limit):
+    """A real limit on the size of files, in a process of its own."""
+    script = (
+        "import resource, signal, sys\n"
+        "from recurra.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["train", str(text), "--out", str(tmp_path / "run"), *quick]
+    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "File too large" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_debug_shows_the_traceback(cli):
     assert "Traceback" in cli("evaluate", "missing", "--debug").err
 

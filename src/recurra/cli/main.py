@@ -86,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as `| head` does; what is left to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), USER_ERROR, debug)
     except Exception as error:
         return _fail(f"internal fault: {type(error).__name__}: {error} (--debug shows where)", FAULT, debug)
 

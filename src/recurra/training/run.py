@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recurra.checkpoint import RunDirectory
+from recurra.checkpoint import RunDirectory, named_failures
 from recurra.config import as_mapping, from_mapping
 from recurra.data import Corpus, Tokenizer, load_tokenizer
 from recurra.errors import ConfigError, RunError
@@ -60,7 +60,8 @@ class Run:
     def describe(directory: RunDirectory, config: RunConfig, corpus: Corpus) -> None:
         """Write what a run is made from: settings, vocabulary, tokens."""
         directory.write_config(as_mapping(config))
-        corpus.tokenizer.save(directory.tokenizer_file)
+        with named_failures(directory.tokenizer_file):
+            corpus.tokenizer.save(directory.tokenizer_file)
         corpus.save(directory.tokens)
 
     @property

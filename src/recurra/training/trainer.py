@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,9 +151,14 @@ class Trainer:
         config = RunConfig(
             data=self.corpus.config, model=self.model.config, training=self._resolved_config(), recipe=self.recipe
         )
-        Run.describe(self.directory, config, self.corpus)
-        self.directory.write_model(self.average.weights)
-        self._write_generation()
+        try:
+            Run.describe(self.directory, config, self.corpus)
+            self.directory.write_model(self.average.weights)
+            self._write_generation()
+        except BaseException:
+            # Without its first checkpoint it is no run: nothing is left behind.
+            shutil.rmtree(path, ignore_errors=True)
+            raise
 
     def _resolved_config(self) -> TrainingConfig:
         resolved = {"threads": torch.get_num_threads(), "device": self.device.type}
