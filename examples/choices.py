@@ -153,7 +153,7 @@ def compare_tokenizers(
         steps = steps_for(args.minutes, corpus, model, training, folder / f"{kind}-probe", args.probe_steps)
         clock = Clock()
         run = train(corpus, model, TrainingConfig(**{**vars(training), "steps": steps}), folder / kind, clock)
-        score = evaluate(run.model, corpus.valid, chars=len(valid_text))
+        score = evaluate(run.model, corpus.valid)
         chars_per_token = len(train_text) / len(corpus.train)
         tokens_per_s = training.batch * training.policy.span / clock.seconds_per_step
         each = max(1, round(args.sample_chars / SAMPLES / chars_per_token))
@@ -170,7 +170,7 @@ def compare_tokenizers(
                 "steps": steps,
                 "passes": steps * training.batch * training.policy.span / len(corpus.train),
                 "best_step": best["step"],
-                "bits_per_char": score.bits_per_char,
+                "bits_per_char": score.bits_per_token * score.tokens / len(valid_text),
                 "loss_nats": score.loss_nats,
                 "chars_per_s": tokens_per_s * chars_per_token,
                 "sampled_chars": sum(map(len, samples)),
