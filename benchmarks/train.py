@@ -30,9 +30,6 @@ class Clock(Reporter):
     def step(self, step: int, loss_nats: float, grad_norm: float) -> None:
         self.rate = step * self.tokens_per_step / (time.monotonic() - self.started)
 
-    def note(self, text: str) -> None:
-        pass
-
 
 def train_with_recurra(cell: str, corpus: Corpus, shape: tuple[int, int, int, int], steps: int) -> float:
     embedding, hidden, rows, window = shape

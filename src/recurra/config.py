@@ -14,6 +14,9 @@ __all__ = ["as_mapping", "check_at_least", "check_choice", "check_probability", 
 
 C = TypeVar("C")
 
+LARGEST = 2**31 - 1
+"""Sizes and counts beyond it are slips of the finger, and more than the libraries below can count."""
+
 
 def from_mapping(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     """Build the dataclass `cls` from a mapping, nested mappings for nested dataclasses.
@@ -52,11 +55,13 @@ def as_mapping(config: Any) -> dict[str, Any]:
     return result
 
 
-def check_at_least(least: float, **values: float | None) -> None:
-    """Raise ConfigError unless every given value is a number of at least `least`; None passes."""
+def check_at_least(least: float, **values: int | float | None) -> None:
+    """Raise ConfigError unless every given value is a number of at least `least`, integers below 2³¹; None passes."""
     for name, value in values.items():
         if value is not None and not value >= least:
             raise ConfigError(f"'{name}' must be at least {least}, not {value}")
+        if isinstance(value, int) and value > LARGEST:
+            raise ConfigError(f"'{name}' must be at most {LARGEST:,}, not {value:,}")
 
 
 def check_probability(**values: float) -> None:

@@ -99,15 +99,32 @@ def test_damaged_weights_are_named(directory):
 
 def test_logs_are_cut_back_to_a_generation(directory):
     directory.append_metrics({"step": 1})
-    sizes = directory.log_sizes()
+    directory.write_generation(generation(1))
     directory.append_metrics({"step": 2})
     directory.append_sample("more")
-    directory.cut_logs(sizes)
+    directory.read_generation()
     assert directory.read_metrics() == [{"step": 1}]
     assert directory.samples_file.read_text() == ""
-    directory.metrics_file.write_text("")
-    with pytest.raises(RunError, match="shorter"):
-        directory.cut_logs(sizes)
+
+
+def test_a_log_that_lost_its_end_falls_back_to_the_generation_before(directory):
+    for step in (1, 2):
+        directory.append_metrics({"step": step})
+        directory.write_generation(generation(step))
+    directory.metrics_file.write_bytes(directory.metrics_file.read_bytes()[:-3])
+    found, notes = directory.read_generation()
+    assert found.values == {"step": 1}
+    assert "shorter" in notes[0]
+    assert directory.read_metrics() == [{"step": 1}]
+    assert len(list(directory.training.iterdir())) == 1, "a checkpoint that cannot be used takes no place of a good one"
+
+
+def test_the_newest_generation_can_be_dropped_but_not_the_only_one(directory):
+    for step in (1, 2):
+        directory.write_generation(generation(step))
+    for _ in range(2):
+        directory.drop_newest_generation()
+        assert directory.read_generation()[0].values == {"step": 1}
 
 
 def test_damaged_metrics_are_named(directory):

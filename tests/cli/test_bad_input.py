@@ -8,6 +8,16 @@ import sys
 import time
 
 import pytest
+import torch
+
+from recurra.training import Reporter, Run, Trainer
+
+
+class Stop(Reporter):
+    """Presses Ctrl-C after the first step."""
+
+    def step(self, step, loss_nats, grad_norm):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def corpus(tmp_path, data):
@@ -70,6 +80,12 @@ def test_bytes_take_what_is_not_text(cli, tmp_path, quick):
         (["--hidden", "200000"], "memory"),
         (["--device", "tpu"], "unknown device"),
         (["--seed", "-1"], "'seed'"),
+        (["--seed", "9" * 20], "'seed'"),
+        (["--threads", "100000000"], "'threads'"),
+        (["--epochs", "1000000000"], "'epochs'"),
+        (["--hidden", "9" * 30], "'hidden'"),
+        (["--partition", "random", "--backprop", "9" * 21], "below"),
+        (["--recipe", "ptb-small", "--valid", "0", "--schedule", "plateau"], "--valid"),
     ],
     ids=" ".join,
 )
@@ -105,6 +121,34 @@ def test_unknown_settings_in_a_file_are_refused(cli, tmp_path, text):
     assert "did you mean 'hidden'" in result.line
 
 
+def test_a_table_of_settings_must_be_one(cli, tmp_path, text):
+    (tmp_path / "settings.toml").write_text("model = 3\n")
+    result = cli("train", text, "--config", tmp_path / "settings.toml", "--hidden", "3")
+    assert result.status == 2
+    assert "'model' must be a table" in result.line
+
+
+def test_a_recipe_for_texts_asks_for_one(cli):
+    result = cli("train", "--recipe", "shakespeare")
+    assert result.status == 2
+    assert "needs a text" in result.line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(cli, text):
+    result = cli("train", text, "--device", "cuda")
+    assert result.status == 2
+    assert "CUDA" in result.line
+
+
+def test_a_users_cell_that_fails_is_theirs(cli, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "failing_cell.py").write_text("raise ValueError('no')\n")
+    result = cli("train", text, "--cell", "failing_cell:Cell")
+    assert result.status == 2
+    assert "failing_cell" in result.line
+
+
 def test_a_resumed_run_keeps_its_settings(cli, run, text):
     result = cli("train", "--resume", run, "--lr", "1")
     assert result.status == 2
@@ -121,6 +165,7 @@ def test_a_resumed_run_keeps_its_settings(cli, run, text):
         (["--prompt", "Ünïcödé"], "Ü"),
         (["--prompt-file", "missing"], "missing"),
         (["--prompt", "a", "--prompt-file", "b"], "not both"),
+        (["--tokens", "9" * 20], "tokens"),
     ],
     ids=" ".join,
 )
@@ -154,12 +199,14 @@ def test_unseen_characters_are_named_and_counted(cli, run, tmp_path):
     ],
     ids=["gone", "no-config", "newer", "unknown-key", "no-weights", "cut-weights", "bad-tokenizer", "misfit"],
 )
-@pytest.mark.parametrize("command", ["generate", "info", "evaluate"])
+@pytest.mark.parametrize("command", ["generate", "info", "evaluate", "train --resume"])
 def test_damaged_runs(cli, run, tmp_path, damage, command):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     damage(copy)
-    result = cli(command, copy)
+    if "resume" in command and (copy / "config.toml").exists() and not (copy / "model.safetensors").is_file():
+        pytest.skip("resuming needs the checkpoint, and makes these weights again")
+    result = cli(*command.split(), copy)
     assert result.status == 2
     assert str(copy) in result.line
     assert result.out == ""
@@ -215,3 +262,11 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, text):
     assert process.returncode == 130
     assert f"recurra train --resume {os.path.join('run')}" in err
     assert "Traceback" not in err
+    # What was trained so far can be used at once, and the run goes on from there.
+    run = Run.load(tmp_path / "run")
+    generation, _ = run.directory.read_generation()
+    assert generation.values["step"] > 0
+    resumed = Trainer.resume(tmp_path / "run", reporter=Stop())
+    with pytest.raises(KeyboardInterrupt):
+        resumed.fit()
+    assert resumed.step == generation.values["step"] + 1

@@ -117,6 +117,32 @@ def test_generate_reads_a_prompt_file(cli, run, tmp_path):
     assert by_file.out == cli("generate", run, "--prompt", "the cat", "--tokens", "9").out
 
 
+def test_unknown_characters_of_a_prompt_are_named(cli, text, tmp_path, quick):
+    other = tmp_path / "other.txt"
+    other.write_text("the dög saw the cat.\n" * 20)
+    assert cli("train", text, "--valid", other, "--out", tmp_path / "run", *quick).status == 0
+    result = cli("generate", tmp_path / "run", "--prompt", "the §", "--tokens", "5")
+    assert result.status == 0
+    assert "'§'" in result.err
+    refused = cli("evaluate", tmp_path / "run", text, "--part", "valid")
+    assert refused.status == 2
+    assert "--part" in refused.line
+
+
+def test_a_folder_is_scored_document_by_document(cli, text, tmp_path, quick):
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.txt").write_text(text.read_text()[:900])
+    assert cli("train", folder, "--out", tmp_path / "run", *quick).status == 0
+    loss = json.loads(cli("evaluate", tmp_path / "run", folder, "--json").out)["bits_per_token"]
+    rows = [
+        json.loads(line) for line in cli("score", tmp_path / "run", folder, "--per", "token", "--json").out.splitlines()
+    ]
+    bits = [row["bits"] for row in rows if row["bits"] is not None]
+    assert sum(bits) / len(bits) == pytest.approx(loss, rel=1e-5)
+
+
 def test_score_adds_up_to_the_loss(cli, run, text):
     loss = json.loads(cli("evaluate", run, text, "--json").out)["bits_per_token"]
     tokens = [json.loads(line) for line in cli("score", run, text, "--per", "token", "--json").out.splitlines()]

@@ -19,11 +19,6 @@ from recurra.training import Reporter, Trainer
 EXPECTED = Path(__file__).with_name("expected.json")
 
 
-class Quiet(Reporter):
-    def note(self, text):
-        pass
-
-
 def options():
     found = {}
     for name in COMMANDS:
@@ -38,7 +33,7 @@ def run_of(cell):
     model = LanguageModel(corpus.vocabulary, cell=cell, hidden=16, layers=2, dropout=0.1)
     settings = {"batch": 4, "backprop": "16", "epochs": 3, "lr": 0.01, "threads": 1, "device": "cpu"}
     with tempfile.TemporaryDirectory() as folder:
-        run = Trainer(model, corpus, out=Path(folder) / "run", reporter=Quiet(), **settings).fit()
+        run = Trainer(model, corpus, out=Path(folder) / "run", reporter=Reporter(), **settings).fit()
         losses = [row["valid_loss_nats"] for row in run.metrics if "valid_loss_nats" in row]
         return losses, run.directory.config_file.read_text()
 

@@ -11,11 +11,6 @@ from recurra.recipes import RECIPES, find_recipe
 from recurra.training import Reporter, RunConfig, Trainer
 
 
-class Quiet(Reporter):
-    def note(self, text):
-        pass
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_knows_its_name_and_round_trips(name):
     config = find_recipe(name)
@@ -32,7 +27,7 @@ def test_a_recipe_trains(name, tmp_path):
     built_in = config.data.source == "counting"
     corpus = Corpus.counting() if built_in else Corpus.from_text(text, tokenizer=config.data.tokenizer)
     model = LanguageModel(corpus.vocabulary, config.model)
-    run = Trainer(model, corpus, out=tmp_path / "run", config=config.training, recipe=name, reporter=Quiet()).fit()
+    run = Trainer(model, corpus, out=tmp_path / "run", config=config.training, recipe=name, reporter=Reporter()).fit()
     assert run.metrics[-1]["step"] == 2
     assert run.config.recipe == name
 
@@ -65,6 +60,6 @@ def test_published_accuracy_is_reproduced(name, published, tmp_path):
         torch.manual_seed(seed)
         model = LanguageModel(corpus.vocabulary, config.model)
         out = tmp_path / str(seed)
-        run = Trainer(model, corpus, out=out, config=config.training, reporter=Quiet()).fit()
+        run = Trainer(model, corpus, out=out, config=config.training, reporter=Reporter()).fit()
         accuracies.append(run.metrics[-1]["valid_accuracy"])
     assert sorted(accuracies)[1] >= published - 0.03

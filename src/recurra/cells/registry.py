@@ -46,7 +46,10 @@ def make_cell(name: str, input_size: int, hidden_size: int, **options: Any) -> C
     Raises: ConfigError for an unknown name, with the nearest known one, and as `import_cell`.
     """
     if ":" in name:
-        cell: Cell = import_cell(name)(input_size, hidden_size, **options)
+        try:
+            cell: Cell = import_cell(name)(input_size, hidden_size, **options)
+        except TypeError as error:
+            raise ConfigError(f"cannot build '{name}' as a cell of (input_size, hidden_size): {error}") from error
         return cell
     check_choice(CELLS, cell=name)
     return CELLS[name](input_size, hidden_size, **options)
@@ -65,7 +68,7 @@ def import_cell(path: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())  # last, so that a file there never hides an installed package
     try:
         module = import_module(module_name)
-    except (ImportError, SyntaxError) as error:
+    except Exception as error:  # the module is a user's: whatever it raises is theirs to mend
         raise ConfigError(f"cannot import '{module_name}' for the cell '{path}': {error}") from error
     found = getattr(module, class_name, None)
     if found is None:

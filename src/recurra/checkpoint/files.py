@@ -12,7 +12,7 @@ from typing import Any
 
 from recurra.errors import RunError
 
-__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync_folder", "write_atomically"]
+__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync", "write_atomically"]
 
 
 @contextlib.contextmanager
@@ -54,8 +54,8 @@ def append_text(path: Path, text: str) -> None:
             raise
 
 
-def sync_folder(path: Path) -> None:
-    """Force the names in a folder to the disk."""
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

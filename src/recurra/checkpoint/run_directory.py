@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from recurra.checkpoint.files import append_text, file_digest, named_failures, read_json, sync_folder, write_atomically
+from recurra.checkpoint.files import append_text, file_digest, named_failures, read_json, sync, write_atomically
 from recurra.errors import RunError
 
 __all__ = ["FORMAT", "Generation", "RunDirectory"]
@@ -158,20 +158,18 @@ class RunDirectory:
         """Add a sample to the report."""
         append_text(self.samples_file, text)
 
-    def log_sizes(self) -> dict[str, int]:
-        """Return the bytes in each file that only ever grows and that resuming must cut back."""
+    def _log_sizes(self) -> dict[str, int]:
         return {file.name: file.stat().st_size if file.exists() else 0 for file in self._logs()}
 
-    def cut_logs(self, sizes: Mapping[str, int]) -> None:
-        """Cut the growing files back to what they were when a generation was written.
-
-        Raises: RunError if something that the generation knew of is gone.
-        """
+    def _cut_logs(self, folder: Path) -> None:
+        sizes = read_json(folder / "manifest.json")["logs"]
         for file in self._logs():
-            if self.log_sizes()[file.name] < sizes[file.name]:
-                raise RunError(f"{file} is shorter than when the checkpoint was written; it was damaged")
+            if self._log_sizes()[file.name] < sizes[file.name]:
+                raise RunError(f"{file} is shorter than when {folder} was written; it was damaged")
+        for file in self._logs():
             if file.exists():
-                os.truncate(file, sizes[file.name])
+                with named_failures(file):
+                    os.truncate(file, sizes[file.name])
 
     def _logs(self) -> tuple[Path, Path]:
         return self.metrics_file, self.samples_file
@@ -196,10 +194,16 @@ class RunDirectory:
                 folder.mkdir(parents=True)
                 write_atomically(folder / "tensors.safetensors", save(_plain(generation.tensors)))
                 write_atomically(folder / "values.json", json.dumps(dict(generation.values)).encode())
+                for log in self._logs():
+                    if log.exists():
+                        sync(log)
                 digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
-                write_atomically(folder / "manifest.json", json.dumps({"sha256": digests}, indent=1).encode())
-                sync_folder(folder)
-                sync_folder(self.training)
+                write_atomically(
+                    folder / "manifest.json",
+                    json.dumps({"sha256": digests, "logs": self._log_sizes()}, indent=1).encode(),
+                )
+                sync(folder)
+                sync(self.training)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -207,8 +211,9 @@ class RunDirectory:
             shutil.rmtree(self.training / f"{number:06d}", ignore_errors=True)
 
     def read_generation(self) -> tuple[Generation, list[str]]:
-        """Return the newest generation that is whole, and a line for every newer one that is not.
+        """Return the newest generation that is whole, and a line for every newer one that is not, which is removed.
 
+        The files that only ever grow are cut back to what they were when it was written.
         Raises: RunError if none is whole.
         """
         notes: list[str] = []
@@ -217,11 +222,22 @@ class RunDirectory:
             try:
                 self._verify(folder)
                 tensors = _read_tensors(folder / "tensors.safetensors")
-                return Generation(tensors, read_json(folder / "values.json")), notes
+                values = read_json(folder / "values.json")
+                self._cut_logs(folder)
+                for newer in self._generations():
+                    if newer > number:
+                        shutil.rmtree(self.training / f"{newer:06d}", ignore_errors=True)
+                return Generation(tensors, values), notes
             except RunError as error:
                 notes.append(f"{error}; going back to the checkpoint before it")
         damage = f" ({notes[0].split('; going back')[0]})" if notes else ""
         raise RunError(f"{self.path} holds no checkpoint to resume from{damage}")
+
+    def drop_newest_generation(self) -> None:
+        """Remove the newest generation, unless it is the only one."""
+        numbers = self._generations()
+        if len(numbers) > 1:
+            shutil.rmtree(self.training / f"{numbers[0]:06d}", ignore_errors=True)
 
     def _generations(self) -> list[int]:
         """Numbers of the generations on disk, newest first."""
@@ -232,7 +248,7 @@ class RunDirectory:
     def _verify(folder: Path) -> None:
         manifest = read_json(folder / "manifest.json")
         digests = manifest.get("sha256") if isinstance(manifest, dict) else None
-        if not isinstance(digests, dict):
+        if not (isinstance(digests, dict) and isinstance(manifest.get("logs"), dict)):
             raise RunError(f"{folder / 'manifest.json'} is damaged")
         for name, digest in digests.items():
             if not (folder / name).is_file() or file_digest(folder / name) != digest:
@@ -240,7 +256,7 @@ class RunDirectory:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

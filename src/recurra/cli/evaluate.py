@@ -82,11 +82,13 @@ def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
             raise ConfigError("the run keeps its corpus in two parts; choose --part train or --part valid")
     else:
         part = part or "all"
+        if part != "all" and isinstance(run.config.data.valid, str):
+            raise ConfigError("the run was validated on a file of its own, so a text has no parts; leave out --part")
         valid = 0.0 if part == "all" else run.config.data.resolved().valid
         corpus = Corpus.build(DataConfig(source=source, valid=valid), tokenizer=run.tokenizer)
         for note in corpus.notes:
             print(note, file=sys.stderr)
     tokens = corpus.valid if part == "valid" else corpus.train
     if not len(tokens):
-        raise ConfigError("there is no validation part: the run was trained with --valid 0; choose --part all")
+        raise ConfigError("there is no validation part: the run was trained with --valid 0; choose --part train")
     return tokens

@@ -48,6 +48,7 @@ def command(
 ) -> None:
     """Continue a prompt with RUN; the text appears as it is made."""
     from recurra.config import check_at_least
+    from recurra.data import check_seen
     from recurra.models import generate_text, generate_texts
     from recurra.training import Run, printable
 
@@ -55,6 +56,8 @@ def command(
     check_at_least(0, seed=seed)
     text = _prompt(prompt, prompt_file)
     loaded = Run.load(run, cell=cell, trust=trust)
+    if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
+        print(note, file=sys.stderr)
     settings = {name: value for name, value in sampling.items() if value is not None}
     if samples == 1 and not as_json:
         for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):

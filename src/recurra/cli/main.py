@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RecurraError as error:
         return _fail(str(error), USER_ERROR, debug)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _fail("interrupted", INTERRUPTED, debug=False)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does; what is left to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

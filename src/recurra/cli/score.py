@@ -55,7 +55,7 @@ def command(
     for note in corpus.notes:
         print(note, file=sys.stderr)
     ids = corpus.train.ids
-    scores = surprisals(loaded.model, ids, alternatives=alternatives)
+    scores = surprisals(loaded.model, ids, documents=corpus.train.documents, alternatives=alternatives)
     rows = _token_rows(loaded, ids, scores) if per == "token" else _line_rows(loaded, ids, scores)
     if top is not None:
         rows = sorted(rows, key=lambda row: -math.inf if row["bits"] is None else row["bits"], reverse=True)[:top]

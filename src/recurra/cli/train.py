@@ -185,11 +185,13 @@ def _resolve(
 ) -> RunConfig:
     """Put the settings together: recipe, then file, then options."""
     from recurra.config import as_mapping, from_mapping
-    from recurra.recipes import find_recipe
+    from recurra.recipes import find_recipe, language
     from recurra.training import RunConfig
 
     if recipe is None and config_file is None and corpus in (None, "counting"):
         recipe = "counting"
+    if recipe is not None and corpus is None and recipe in language.RECIPES:
+        raise ConfigError(f"the recipe '{recipe}' needs a text: recurra train TEXT --recipe {recipe}")
     tables = as_mapping(find_recipe(recipe) if recipe else RunConfig())
     if config_file is not None:
         for name, value in _read_toml(config_file).items():
@@ -204,12 +206,19 @@ def _resolve(
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    from recurra.checkpoint import FORMAT
+
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the settings in {path}: {reason}") from error
-    values.pop("format", None)
+    version = values.pop("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise ConfigError(f"{path} has format {version}, newer than the {FORMAT} that this recurra reads; upgrade")
+    for table in ("data", "model", "training"):
+        if not isinstance(values.get(table, {}), dict):
+            raise ConfigError(f"{path}: '{table}' must be a table of settings, not {values[table]!r}")
     return values
 
 

@@ -115,5 +115,5 @@ def parse_policy(text: str) -> Full | Truncated:
 
 
 def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise BackpropError(f"the {name} of back-propagation must be at least 1, not {value}")
+    if not 1 <= value < 2**31:
+        raise BackpropError(f"the {name} of back-propagation must be at least 1 and below 2³¹, not {value}")

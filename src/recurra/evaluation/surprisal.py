@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recurra.data import NOTHING, Batch, SequentialStream, Tokens
 from recurra.models import LanguageModel
 
 __all__ = ["Surprisals", "surprisals"]
@@ -29,27 +31,37 @@ class Surprisals(NamedTuple):
 
 @torch.inference_mode()
 def surprisals(
-    model: LanguageModel, ids: NDArray[np.int32], *, alternatives: int = 0, window: int = 2048
+    model: LanguageModel,
+    ids: NDArray[Any],
+    *,
+    documents: Sequence[int] | NDArray[np.int64] = (0,),
+    alternatives: int = 0,
+    window: int = 2048,
 ) -> Surprisals:
     """Score every token of a text in one pass with the state carried, in memory that grows only with the results.
 
     Args:
         ids: (N,) the text's tokens, N >= 1.
+        documents: positions at which documents start, as `recurra.data.Tokens` has them; each is read afresh.
         alternatives: how many of the most likely tokens to report at each position.
         window: tokens computed together; changes nothing but speed.
     """
     was_training = model.training
     model.eval()
-    tokens = torch.from_numpy(np.array(ids, np.int64)).to(model.bias.device)
     k = min(alternatives, len(model.vocabulary))
     bits, best, best_bits = [np.full(1, np.nan)], [np.zeros((1, k), np.int64)], [np.full((1, k), np.nan)]
-    state = None
+    device, state = model.bias.device, None
+    stream: Sequence[Batch] = ()
+    if len(ids) > 1:
+        stream = SequentialStream(Tokens(np.asarray(ids), documents), rows=1, span=window)
     try:
-        for start in range(0, len(tokens) - 1, window):
-            stop = min(start + window, len(tokens) - 1)
-            features, state = model.features(tokens[start:stop].unsqueeze(1), state)
-            surprise = model.project(features.raw[:, 0]).double().log_softmax(-1) / -np.log(2)
-            bits.append(surprise.gather(1, tokens[start + 1 : stop + 1].unsqueeze(1)).squeeze(1).cpu().numpy())
+        for batch in stream:
+            reset = None if batch.reset is None else batch.reset.to(device)
+            features, state = model.features(batch.inputs.to(device), state, reset=reset)
+            targets = batch.targets[:, 0].to(device)
+            counted = targets != NOTHING
+            surprise = model.project(features.raw[counted, 0]).double().log_softmax(-1) / -np.log(2)
+            bits.append(surprise.gather(1, targets[counted].unsqueeze(1)).squeeze(1).cpu().numpy())
             top = surprise.topk(k, largest=False)
             best.append(top.indices.cpu().numpy())
             best_bits.append(top.values.cpu().numpy())

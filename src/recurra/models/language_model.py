@@ -92,6 +92,8 @@ class LanguageModel(nn.Module):
 
     def __init__(self, vocabulary: Tokenizer, config: ModelConfig | None = None, **settings: Any) -> None:
         super().__init__()
+        if config is not None and settings:
+            raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
         self.config = config = config or from_mapping(ModelConfig, settings)
         self.vocabulary = vocabulary
         width = config.embedding or config.hidden
@@ -115,7 +117,8 @@ class LanguageModel(nn.Module):
             raise ConfigError(f"tied weights need {width} outputs, but {config.cell} gives {size}; use --no-tie")
         self.projection = None if config.tie else nn.Parameter(torch.empty(len(vocabulary), size))
         # Shared with the output layer, the embedding starts small for the first softmax to be near uniform.
-        nn.init.normal_(self.embedding.weight, std=config.embedding_std or (0.06 if config.tie else 1.0))
+        small = 0.06 if config.tie else 1.0
+        nn.init.normal_(self.embedding.weight, std=small if config.embedding_std is None else config.embedding_std)
         if self.projection is not None:
             bound = size**-0.5
             nn.init.uniform_(self.projection, -bound, bound)

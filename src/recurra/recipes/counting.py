@@ -2,7 +2,7 @@
 
 The protocol is that of chapter 12 of fastai/fastbook (Howard & Gugger 2020): 63,095 tokens, vocabulary 30, 64 units,
 64 rows side by side, the first 80 % to train on and the last 20 % to validate on; Adam with a one-cycle schedule. The
-accuracy after the last epoch is reported, so nothing is chosen by the part that is measured.
+accuracy after the last epoch is reported: no epoch is chosen by the part that is measured.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
@@ -16,6 +16,8 @@ __all__ = ["PARTITIONS", "PREDICTIONS", "RunConfig", "TrainingConfig"]
 
 PARTITIONS = ("sequential", "random")
 PREDICTIONS = ("every", "last")
+MAX_EPOCHS = 1_000_000
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,10 @@ class TrainingConfig:
         check_choice(("auto", "cpu", "cuda"), device=self.device)
         check_at_least(1, batch=self.batch, epochs=self.epochs, steps=self.steps, patience=self.patience)
         check_at_least(1, threads=self.threads)
+        if self.epochs > MAX_EPOCHS:
+            raise ConfigError(f"'epochs' must be at most {MAX_EPOCHS:,}, not {self.epochs:,}")
+        if self.threads is not None and self.threads > MAX_THREADS:
+            raise ConfigError(f"'threads' must be at most {MAX_THREADS:,}, not {self.threads:,}")
         check_at_least(0, weight_decay=self.weight_decay, clip=self.clip, ar=self.ar, tar=self.tar, seed=self.seed)
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
@@ -111,8 +117,6 @@ class RunConfig:
 
     def with_settings(self, **settings: Any) -> RunConfig:
         """Return a copy with settings replaced by name, wherever they live."""
-        from dataclasses import replace
-
         tables: dict[str, dict[str, Any]] = {}
         for name, value in settings.items():
             tables.setdefault(self.owner(name), {})[name] = value

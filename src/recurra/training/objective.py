@@ -31,7 +31,7 @@ def objective(
     Gradient: into the parameters and the given state.
     Source: AR and TAR Merity, McCann & Socher 2017.
     """
-    features, state = model.features(inputs, state, reset=reset)
+    features, state = model.features(inputs, state, reset=reset, backprop=config.policy)
     counted = slice(-1, None) if config.predict == "last" else slice(None)
     logits, wanted = model.project(features.dropped[counted]).flatten(0, 1), targets[counted].flatten()
     # The sum over the number of targets rather than the mean: a window may have none, at the very end of a corpus.

@@ -50,8 +50,9 @@ def _onecycle(optimizer: Optimizer, lr: float, steps: int) -> Any:
     # Smith & Topin 2018, with the numbers that fastai's fit_one_cycle uses: a quarter of the way up from lr/25, down
     # to lr/100,000, momentum the other way round.
     return lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=0.25, div_factor=25, final_div_factor=4000, max_momentum=0.95
-    )
+        optimizer, lr, total_steps=steps, pct_start=0.25, div_factor=25, final_div_factor=4000,
+        max_momentum=0.95, cycle_momentum="betas" in optimizer.defaults,
+    )  # fmt: skip
 
 
 def _constant(optimizer: Optimizer, lr: float, steps: int) -> Any:

@@ -38,7 +38,6 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Something to know."""
-        print(text, file=sys.stderr, flush=True)
 
     def timing(self, step: int) -> dict[str, float]:
         """Return seconds so far and tokens per second since the last call."""
@@ -74,6 +73,10 @@ class LineReporter(Reporter):
         super().begin(total_steps, done_steps, tokens_per_step, path, chars=chars)
         self.printed = self.started
         self.note(f"training in {path}: {total_steps:,} steps of {tokens_per_step:,} tokens" + _resumed(done_steps))
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
 
     def step(self, step: int, loss_nats: float, grad_norm: float) -> None:
         """Print now and then."""

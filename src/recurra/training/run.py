@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, named_failures
 from recurra.config import as_mapping, from_mapping
@@ -16,7 +17,7 @@ from recurra.figures import plot_curves, verdict
 from recurra.models import LanguageModel
 from recurra.training.config import RunConfig
 
-__all__ = ["Run", "draw_report", "free_path"]
+__all__ = ["Run", "check_fits", "draw_report", "free_path"]
 
 
 class Run:
@@ -53,7 +54,9 @@ class Run:
             raise RunError(f"{path} uses the cell {name}, which is code; allow it with --cell {name} or --trust")
         model = LanguageModel(load_tokenizer(directory.tokenizer_file), config.model)
         if weights:
-            _load_weights(model, directory)
+            tensors = directory.read_model()
+            check_fits(model, tensors, directory)
+            model.load_state_dict(tensors)
         return cls(directory, config, model.eval())
 
     @staticmethod
@@ -106,8 +109,8 @@ def free_path(path: Path) -> Path:
     return candidate
 
 
-def _load_weights(model: LanguageModel, directory: RunDirectory) -> None:
-    weights = directory.read_model()
+def check_fits(model: LanguageModel, weights: Mapping[str, Tensor], directory: RunDirectory) -> None:
+    """Raise RunError unless the weights are those of the model that the settings describe."""
     expected = model.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         have, want = weights.get(name), expected.get(name)
@@ -115,8 +118,6 @@ def _load_weights(model: LanguageModel, directory: RunDirectory) -> None:
             found = "nothing" if have is None else tuple(have.shape)
             wanted = "nothing" if want is None else tuple(want.shape)
             raise RunError(
-                f"{directory.model_file} does not fit {directory.config_file}: "
+                f"the weights in {directory.path} do not fit its config.toml: "
                 f"'{name}' is {found} where the settings ask for {wanted}"
             )
-    with torch.no_grad():
-        model.load_state_dict(weights)

@@ -6,8 +6,9 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from recurra.training.interruption import Interruption
 from recurra.training.objective import objective
 from recurra.training.optimization import as_values, make_optimizer, make_schedule, per_step, restore
 from recurra.training.progress import Reporter, make_reporter
-from recurra.training.run import Run, draw_report, free_path
+from recurra.training.run import Run, check_fits, draw_report, free_path
 from recurra.training.validation import validate
 
 __all__ = ["Trainer"]
@@ -61,6 +62,8 @@ class Trainer:
         reporter: Reporter | None = None,
         **settings: Any,
     ) -> None:
+        if config is not None and settings:
+            raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
         if model.vocabulary.digest != corpus.vocabulary.digest:
             raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
         self.model = model
@@ -100,11 +103,11 @@ class Trainer:
         Raises: DivergedError if the loss or the gradient is no longer finite; KeyboardInterrupt after an interruption.
             The run directory can be resumed after both.
         """
-        if epochs or steps:
+        if epochs is not None or steps is not None:
             if self.directory is not None:
                 raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
-            changes = {"epochs": epochs or self.config.epochs, "steps": steps}
-            self.config = TrainingConfig(**{**vars(self.config), **changes})
+            changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
+            self.config = replace(self.config, **changes)
         self._prepare()
         with self._interruption, self.reporter:
             while not self._finished:
@@ -120,13 +123,17 @@ class Trainer:
         config = self.config
         if config.threads:
             torch.set_num_threads(config.threads)
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("there is no CUDA device here; leave out --device, or take --device cpu")
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
         self.model.to(self.device).train()
+        if not len(self.corpus.valid) and (config.patience or config.schedule == "plateau"):
+            raise ConfigError("patience and the plateau schedule need a validation part; give one with --valid")
         self.rows = config.batch
         self.span = config.policy.span
-        self.total_steps = config.steps or sum(len(self._stream(epoch)) for epoch in range(config.epochs))
+        self.total_steps = config.steps or self._steps_of(config.epochs)
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
@@ -135,7 +142,7 @@ class Trainer:
         self.state: Any = None
         self.sums = dict(NO_SUMS)
         self.stopped_early = False
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), -1
         if self.directory is None:
             self._begin()
         else:
@@ -153,7 +160,6 @@ class Trainer:
         )
         try:
             Run.describe(self.directory, config, self.corpus)
-            self.directory.write_model(self.average.weights)
             self._write_generation()
         except BaseException:
             # Without its first checkpoint it is no run: nothing is left behind.
@@ -161,8 +167,8 @@ class Trainer:
             raise
 
     def _resolved_config(self) -> TrainingConfig:
-        resolved = {"threads": torch.get_num_threads(), "device": self.device.type}
-        return TrainingConfig(**{**vars(self.config), **resolved})
+        resolved: dict[str, Any] = {"threads": torch.get_num_threads(), "device": self.device.type}
+        return replace(self.config, **resolved)
 
     @property
     def _run(self) -> RunDirectory:
@@ -178,6 +184,12 @@ class Trainer:
             )
         offset = int(np.random.default_rng([config.seed, epoch]).integers(len(tokens))) if config.shuffle else 0
         return SequentialStream(tokens, rows=self.rows, span=self.span, offset=offset)
+
+    def _steps_of(self, epochs: int) -> int:
+        # Random windows are cut at another phase every epoch, which can make one more or less of them.
+        if self.config.partition == "sequential":
+            return epochs * len(self._stream(0))
+        return sum(len(self._stream(epoch)) for epoch in range(epochs))
 
     # -- one epoch ------------------------------------------------------------------------------------------------
 
@@ -237,7 +249,15 @@ class Trainer:
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             self._diverged(math.nan, math.nan)
 
-    def _diverged(self, nats: float, norm: float) -> None:
+    def _diverged(self, nats: float, norm: float) -> NoReturn:
+        """Go back to the last checkpoint whose weights were good, and say what to change."""
+        if self._saved_step == self.step:
+            # The step that made the weights useless is seen only now, after a checkpoint has taken them for good.
+            self._run.drop_newest_generation()
+            if not math.isfinite(self.best_loss) or self.config.keep == "last":
+                tensors = self._run.read_generation()[0].tensors
+                part = "average." if self.config.average else "model."
+                self._run.write_model({k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)})
         draw_report(self._run)
         raise DivergedError(
             f"training diverged at step {self.step + 1} of {self._run.path}: loss {nats:g}, gradient norm {norm:g}; "
@@ -255,6 +275,8 @@ class Trainer:
             self._write_generation()
             self._say_how_to_resume()
             raise
+        if score is not None and not math.isfinite(score.loss_nats):
+            self._diverged(score.loss_nats, math.nan)
         improved = score is None or score.loss_nats < self.best_loss
         self.epoch += 1
         self.window = 0
@@ -263,9 +285,12 @@ class Trainer:
             self.stale_epochs = 0 if improved else self.stale_epochs + 1
             if not per_step(self.schedule):
                 self.schedule.step(score.loss_nats)
+        try:
+            sample = self._sample()
+        except DivergedError:
+            self._diverged(math.nan, math.nan)
         if improved or self.config.keep == "last":
             self._run.write_model(self.average.weights)
-        sample = self._sample()
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
         if self.stopped_early:
@@ -292,7 +317,7 @@ class Trainer:
             row["lr"] = self.sums["lr"]
         if score is not None:
             row["valid_loss_nats"] = score.loss_nats
-            row["valid_perplexity"] = score.perplexity
+            row["valid_perplexity"] = score.perplexity if math.isfinite(score.perplexity) else None
             row["valid_accuracy"] = score.accuracy
         self.sums = dict(NO_SUMS)
         self._run.append_metrics(row)
@@ -327,9 +352,11 @@ class Trainer:
             "stopped_early": self.stopped_early,
             "sums": self.sums,
             "optimizer": optimizer,
-            "log_sizes": self._run.log_sizes(),
         }
         self._run.write_generation(Generation(named, values))
+        if self.config.keep == "last" or not math.isfinite(self.best_loss):
+            self._run.write_model(self.average.weights)
+        self._saved_step = self.step
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
@@ -341,6 +368,7 @@ class Trainer:
             part, name = key.split(".", 1)
             parts.setdefault(part, {})[name] = tensor
         values = generation.values
+        check_fits(self.model, parts.get("model", {}), self._run)
         self.model.load_state_dict(parts["model"])
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
         self.average.mean = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
@@ -350,7 +378,6 @@ class Trainer:
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]
-        self._run.cut_logs(values["log_sizes"])
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
