@@ -178,7 +178,7 @@ class Explode(Reporter):
     def step(self, step, loss_nats, grad_norm):
         if step == self.at:
             for group in self.trainer.optimizer.param_groups:
-                group["lr"] = 1e30
+                group["lr"] = 1e40
 
 
 def test_divergence_stops_and_keeps_the_last_good_weights(tmp_path, monkeypatch):

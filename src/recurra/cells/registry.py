@@ -47,10 +47,9 @@ def make_cell(name: str, input_size: int, hidden_size: int, **options: Any) -> C
     """
     if ":" in name:
         try:
-            cell: Cell = import_cell(name)(input_size, hidden_size, **options)
+            return import_cell(name)(input_size, hidden_size, **options)  # type: ignore[no-any-return]
         except TypeError as error:
             raise ConfigError(f"cannot build '{name}' as a cell of (input_size, hidden_size): {error}") from error
-        return cell
     check_choice(CELLS, cell=name)
     return CELLS[name](input_size, hidden_size, **options)
 
@@ -72,8 +71,7 @@ def import_cell(path: str) -> Callable[..., Any]:
         raise ConfigError(f"cannot import '{module_name}' for the cell '{path}': {error}") from error
     found = getattr(module, class_name, None)
     if found is None:
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ConfigError(f"module '{module_name}' has no class '{class_name}'{nearest(class_name, classes)}")
+        raise ConfigError(f"module '{module_name}' has no class '{class_name}'{nearest(class_name, vars(module))}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ConfigError(f"'{path}' is not a class of torch modules, so it cannot be a cell")
     for method in ("step", "zero_state"):
