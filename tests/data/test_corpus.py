@@ -95,7 +95,7 @@ def test_each_document_ends_with_the_end_of_text(tmp_path: Path, kind: str) -> N
 def test_an_earlier_tokenizer_reads_another_text() -> None:
     everything = DataConfig(valid=0.0)
     digits = Corpus.from_text("0123456789 .\n" * 9, valid=0).tokenizer
-    with pytest.raises(VocabularyError, match="the training part of counting"):
+    with pytest.raises(VocabularyError, match="in counting are not in the vocabulary"):
         Corpus.build(everything, tokenizer=digits)
     letters = Corpus.from_text(TEXT.replace(".", ""), valid=0).tokenizer
     corpus = Corpus.build(everything, tokenizer=letters)
@@ -219,3 +219,11 @@ def test_texts_in_any_script(shared_data: Path, name: str, kind: str) -> None:
         assert len(corpus.train) == len((text + " ").replace("<eot>", " <eot> ").replace("\n", " <eos> ").split())
     else:
         assert decoded(corpus)[0] == text
+
+
+def test_characters_that_are_left_out_are_not_counted(tmp_path: Path) -> None:
+    known = Corpus.from_text("abcabcabc", valid=0).tokenizer
+    (tmp_path / "other.txt").write_text("abcxyab")
+    corpus = Corpus.build(DataConfig(source=str(tmp_path / "other.txt"), valid=0), tokenizer=known)
+    assert corpus.train.num_chars == len(corpus.train) == 5
+    assert corpus.notes == ["2 of 7 characters in other are not in the vocabulary and are left out: 'x' 1, 'y' 1"]

@@ -172,7 +172,9 @@ class Corpus:
             train, valid = split_documents(texts, cut, whole_words=kind in ("word", "bpe"))
         torn = not isinstance(config.valid, str) and len(train) + len(valid) > len(texts)
         if tokenizer:
-            notes = notes + _lines(check_seen(tokenizer, train, f"the training part of {name}"))
+            notes = notes + _lines(
+                check_seen(tokenizer, train, f"the training part of {name}" if config.valid else name)
+            )
         else:
             several = len(texts) > 1 or len(valid) > 1
             tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
@@ -236,14 +238,20 @@ def _tokenise(texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False) -
         position += len(ids) + closed
         starts.append(position)
     documents = starts[:-1] if ends else [0]
-    return Tokens.in_scratch(parts, vocab=len(tokenizer), documents=documents or [0], num_chars=_num_chars(texts))
+    return Tokens.in_scratch(
+        parts, vocab=len(tokenizer), documents=documents or [0], num_chars=_num_chars(texts, tokenizer)
+    )
 
 
-def _num_chars(texts: Sequence[Text]) -> int | None:
+def _num_chars(texts: Sequence[Text], tokenizer: Tokenizer) -> int | None:
+    """Count the characters that tokens stand for: not those of symbols that are left out."""
     try:
-        return sum(len(text if isinstance(text, str) else text.decode()) for text in texts)
+        total = sum(len(text if isinstance(text, str) else text.decode()) for text in texts)
     except UnicodeDecodeError:
         return None
+    if not tokenizer.can_miss or tokenizer.unknown is not None:
+        return total
+    return total - sum(len(symbol) * times for text in texts for symbol, times in tokenizer.unseen(text).items())
 
 
 def _lines(line: str | None) -> list[str]:
