@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = commands.main(given, prog_name="recurra", standalone_mode=False)
         return status if isinstance(status, int) else DONE
-    except click.exceptions.Abort:
-        return INTERRUPTED
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED, debug=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USER_ERROR
@@ -80,8 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(" ".join(error.format_message().split()), USER_ERROR, debug)
     except RecurraError as error:
         return _fail(str(error), USER_ERROR, debug)
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED, debug=False)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does; what is left to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
