@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import signal
 
 import pytest
@@ -230,6 +231,31 @@ def test_settings_that_need_a_validation_part_say_so(tmp_path, settings):
     corpus = Corpus.from_text(TEXT, valid=0.0)
     with pytest.raises(ConfigError, match="validation"):
         Trainer(LanguageModel(corpus.vocabulary, hidden=8), corpus, out=tmp_path / "run", **settings).fit()
+
+
+class FillDisk(Reporter):
+    """Leaves no room for files as large as a checkpoint, from a given step on."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def step(self, step, loss_nats, grad_norm):
+        if step == self.at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def test_a_disk_that_fills_in_mid_training_loses_nothing(tmp_path):
+    trainer(tmp_path / "whole").fit()
+    before, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(RunError, match="File too large"):
+            trainer(tmp_path / "cut", reporter=FillDisk(9)).fit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "cut").rglob("*.tmp"))
+    Trainer.resume(tmp_path / "cut", reporter=Reporter()).fit()
+    assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_no_validation_part_keeps_the_last_weights(tmp_path):
