@@ -13,15 +13,6 @@ from recurra.testing import gradient_laws as g
 from recurra.testing import value_laws as v
 
 
-@pytest.fixture(autouse=True)
-def _same_weights_on_one_thread():
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are tiny
-    yield
-    torch.set_num_threads(threads)
-
-
 class Plain(nn.Module):
     """A user's cell that keeps every law: a plain module with a bare tensor for a state."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -150,12 +151,16 @@ class RandomStream(Stream):
     ) -> None:
         super().__init__(tokens, rows=rows, span=span)
         _check_length(self.num_tokens, rows if shuffle else 1)
-        random = np.random.default_rng([seed, epoch])
+        self._random = np.random.default_rng([seed, epoch]) if shuffle else None
         self._inputs = self.num_tokens - 1  # nothing follows the last token
-        self._phase = int(random.integers(span)) if shuffle else 0
+        self._phase = int(self._random.integers(span)) if self._random else 0
         self._count = -(-(self._inputs + (-self._phase) % span) // span)
-        self._order = random.permutation(self._count) if shuffle else np.arange(self._count)
         self._rows = min(rows, self._count)
+
+    @cached_property
+    def _order(self) -> Positions:
+        # Drawn when a window is asked for: the length of a stream is often all that is wanted.
+        return self._random.permutation(self._count) if self._random else np.arange(self._count)
 
     def __len__(self) -> int:
         return -(-self._count // self._rows)

@@ -8,7 +8,7 @@ from typing import Any
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
 from recurra.engine import Full, Truncated, parse_policy
-from recurra.errors import ConfigError
+from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
 
@@ -113,7 +113,8 @@ class RunConfig:
         for table, cls in (("data", DataConfig), ("model", ModelConfig), ("training", TrainingConfig)):
             if name in cls.__dataclass_fields__:
                 return table
-        raise ConfigError(f"unknown setting '{name}'")
+        known = (name for cls in (DataConfig, ModelConfig, TrainingConfig) for name in cls.__dataclass_fields__)
+        raise ConfigError(f"unknown setting '{name}'{nearest(name, known)}")
 
     def with_settings(self, **settings: Any) -> RunConfig:
         """Return a copy with settings replaced by name, wherever they live."""

@@ -113,7 +113,6 @@ class Trainer:
             while not self._finished:
                 self._train_epoch()
                 self._finish_epoch()
-            self._write_generation()
         draw_report(self._run)
         return Run.load(self._run.path, cell=self.model.config.cell)
 
@@ -289,7 +288,7 @@ class Trainer:
             sample = self._sample()
         except DivergedError:
             self._diverged(math.nan, math.nan)
-        if improved or self.config.keep == "last":
+        if improved and score is not None and self.config.keep == "best":
             self._run.write_model(self.average.weights)
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
@@ -354,6 +353,7 @@ class Trainer:
             "optimizer": optimizer,
         }
         self._run.write_generation(Generation(named, values))
+        # The last weights are those to use until a validation has found the best ones.
         if self.config.keep == "last" or not math.isfinite(self.best_loss):
             self._run.write_model(self.average.weights)
         self._saved_step = self.step
@@ -378,6 +378,7 @@ class Trainer:
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]
+        self._saved_step = self.step
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
