@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recurra.cells import CELLS, GRU, IRNN, LSTM, Cell, Elman, Jordan, LayerNormLSTM, MinGRU, OriginalGRU
+from recurra.cells import CELLS, GRU, IRNN, LSTM, MGU, Cell, Elman, Jordan, LayerNormLSTM, MinGRU, MinLSTM, OriginalGRU
 from recurra.engine import scan
 from recurra.errors import ConfigError, ShapeError
 from recurra.state import batch_size, named_leaves
 
 NAMES = list(CELLS)
+WITHOUT_U = {"mingru", "minlstm", "rglru", "sru"}
+UNUSUAL = {"rglru": {"W": (8, 4)}, "sru": {"b": (8,)}, "indrnn": {"U": (4,)}, "slstm": {"U": (1, 16, 4)}}
+"""Shapes for 3 inputs and 4 units that are not those of W (G·H, I), U (G·H, H), b (G·H,)."""
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +26,19 @@ def test_symbols_are_the_parameters_under_torchs_names(name):
     cell = CELLS[name](3, 4)
     assert cell.W is cell.weight_ih_l0
     assert cell.b is cell.bias_ih_l0
-    assert cell.W.shape == (cell.gates * 4, 3)
-    assert cell.b.shape == (cell.gates * 4,)
-    if not isinstance(cell, MinGRU):
+    rows = cell.gates * 4
+    shapes = {"W": (rows, 3), "U": (rows, cell.output_size), "b": (rows,)} | UNUSUAL.get(name, {})
+    assert cell.W.shape == shapes["W"]
+    assert cell.b.shape == shapes["b"]
+    if name not in WITHOUT_U:
         assert cell.U is cell.weight_hh_l0
-        assert cell.U.shape == (cell.gates * 4, cell.output_size)
+        assert cell.U.shape == shapes["U"]
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_U))
+def test_without_recurrent_weights_there_is_no_symbol(name):
+    with pytest.raises(AttributeError):
+        CELLS[name](3, 4).U  # noqa: B018
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +50,7 @@ def test_output_and_state_are_of_the_promised_sizes_and_type(name):
     assert type(after) is type(state)
     assert batch_size(state) == 2
     assert {leaf.dtype for leaf in named_leaves(state).values()} == {torch.float64}
-    assert not any(leaf.any() for leaf in named_leaves(state).values())
+    assert not any(leaf.any() for leaf in named_leaves(state).values() if leaf is not getattr(state, "m", None))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +74,7 @@ def test_sizes_are_positive(name, sizes):
         CELLS[name](*sizes)
 
 
-@pytest.mark.parametrize("cell", [Elman, LSTM, GRU, OriginalGRU, MinGRU, Jordan])
+@pytest.mark.parametrize("cell", [Elman, LSTM, GRU, OriginalGRU, MinGRU, Jordan, MGU, MinLSTM])
 def test_first_values_are_torchs(cell):
     cell = cell(3, 100)
     assert 0.99 < cell.W.abs().max() * 10 <= 1
@@ -107,11 +118,6 @@ def test_jordan_feeds_its_output_back():
 def test_unknown_nonlinearity_is_named():
     with pytest.raises(ConfigError, match="'rely'; did you mean 'relu'"):
         Elman(3, 4, nonlinearity="rely")
-
-
-def test_mingru_has_no_recurrent_weights():
-    with pytest.raises(AttributeError):
-        MinGRU(3, 4).U  # noqa: B018
 
 
 def test_bind_computes_with_the_given_tensors_and_copies_nothing():

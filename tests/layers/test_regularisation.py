@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -56,9 +58,13 @@ CELLS = {
     for name, build in {
         "elman": cells.Elman,
         "gru": cells.GRU,
+        "indrnn": cells.IndRNN,
         "jordan": cells.Jordan,
         "lstm": cells.LSTM,
         "lstm-layernorm": cells.LayerNormLSTM,
+        "lstm-mogrifier": cells.MogrifierLSTM,
+        "mgu": cells.MGU,
+        "slstm": partial(cells.SLSTM, heads=H),
     }.items()
 }
 
@@ -91,7 +97,7 @@ def test_weight_drop_in_evaluation_and_at_zero_is_the_cell():
 
 
 def test_weight_drop_needs_a_recurrent_weight():
-    for cell in (cells.MinGRU(I, H), nn.Linear(I, H)):
+    for cell in (cells.MinGRU(I, H), cells.MinLSTM(I, H), cells.RGLRU(I, H), cells.SRU(I, H), nn.Linear(I, H)):
         with pytest.raises(ConfigError, match="recurrent weight"):
             weight_drop(cell, 0.5)
 

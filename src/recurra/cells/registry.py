@@ -5,36 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from recurra.cells.base import Cell
-from recurra.cells.elman import IRNN, Elman
-from recurra.cells.gru import GRU
-from recurra.cells.gru_original import OriginalGRU
-from recurra.cells.jordan import Jordan
-from recurra.cells.layer_norm_lstm import LayerNormLSTM
-from recurra.cells.lstm import LSTM
-from recurra.cells.mingru import MinGRU
+from recurra.cells.box import CELLS
 from recurra.config import check_choice
 from recurra.errors import ConfigError, nearest
 
-__all__ = ["CELLS", "import_cell", "make_cell"]
-
-CELLS: dict[str, Callable[..., Cell]] = {
-    "gru": GRU,
-    "gru-original": OriginalGRU,
-    "irnn": IRNN,
-    "jordan": Jordan,
-    "lstm": LSTM,
-    "lstm-layernorm": LayerNormLSTM,
-    "mingru": MinGRU,
-    "rnn": Elman,
-    "rnn-relu": partial(Elman, nonlinearity="relu"),
-}
+__all__ = ["import_cell", "make_cell"]
 
 
 def make_cell(name: str, input_size: int, hidden_size: int, **options: Any) -> Cell:
