@@ -2,190 +2,189 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recurra.cli.options import debug_option, json_option, print_json
+from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
+    from recurra.benchmarks import Case, Result
 
 SUBJECTS = ("engine", "train", "generate")
 CELLS = ("rnn", "gru", "lstm")
-ROUNDS = 5
-ROWS, STEPS, SIZE, CLASSES = 32, 64, 256, 65
+MODES = ("train", "infer", "step")
+EXAMPLES = """
+\b
+Examples:
+  recurra bench engine --json
+  recurra bench engine --cell gru --shape 32,64,256 --mode train
+  recurra bench engine --cell lstm-layernorm --shape 32,35,64 --compile
+  recurra bench engine --chart speed.png
+"""
 
 
-@click.command("bench", epilog="\b\nExample:\n  recurra bench engine --json")
+@click.command("bench", epilog=EXAMPLES)
 @click.argument("subject", required=False, type=click.Choice(SUBJECTS))
+@click.option("--cell", "cells", multiple=True, help="engine: a cell by name, or MODULE:CLASS. [default: rnn gru lstm]")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="B,T,H", help="engine: rows, steps, units. [default: a grid of them]"
+)
+@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), help="engine: what to do. [default: all]")
+@click.option("--compile", "compiled", is_flag=True, help="engine: torch.compile too; minutes for each case.")
+@click.option("--rounds", type=int, help="Readings of each contender. [default: what fits into seconds]")
+@click.option("--chart", type=click.Path(), help="engine: draw the speeds into this PNG, a new file.")
 @click.option("--threads", type=int, help="Threads of the CPU.")
 @json_option
 @debug_option
-def command(subject: str | None, threads: int | None, as_json: bool) -> None:
-    """Measure this machine, recurra and torch.nn in one run: medians of interleaved rounds.
+def command(
+    subject: str | None,
+    cells: tuple[str, ...],
+    shapes: tuple[str, ...],
+    modes: tuple[str, ...],
+    compiled: bool,
+    rounds: int | None,
+    chart: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure this machine, recurra and its peers in one run: medians of interleaved rounds.
 
-    engine: a layer forward and backward. train: whole optimizer steps. generate: one token at a time.
+    engine: a layer beside torch.nn, JAX and onnxruntime, as far as they are installed, in GF/s of the matrix products.
+    train: whole optimizer steps. generate: one token at a time.
     """
-    import torch
-
     from recurra.config import check_at_least
 
-    check_at_least(1, threads=threads)
-    if threads:
-        torch.set_num_threads(threads)
-    report: dict[str, Any] = {"machine": _machine()}
+    check_at_least(1, threads=threads, rounds=rounds)
+    if subject not in (None, "engine"):
+        _refuse(subject, {"--cell": cells, "--shape": shapes, "--mode": modes, "--compile": compiled, "--chart": chart})
+    if chart is not None:
+        _check_new_picture(Path(chart))
+    plan = _plan(cells, shapes, modes) if subject in (None, "engine") else []
+    report: dict[str, Any] = {"machine": _describe_machine(threads)}
     if not as_json:
         click.echo("machine     " + ", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     for name in [subject] if subject else SUBJECTS:
-        report[name] = []
-        for cell in CELLS:
-            print(f"measuring {name} {cell} …", file=sys.stderr)
-            row = {"cell": cell, **MEASURES[name](cell)}
-            report[name].append(row)
-            if not as_json:
-                click.echo(f"{name:<12}" + ", ".join(f"{key} {value}" for key, value in row.items()))
+        if name == "engine":
+            report |= _engine(plan, report["machine"], compiled, rounds, chart, as_json)
+        else:
+            report[name] = _language(name, rounds, as_json)
     if as_json:
         print_json(report)
 
 
-def _machine() -> dict[str, Any]:
+def _refuse(subject: str | None, given: dict[str, Any]) -> None:
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise ConfigError(f"bench {subject} takes no {', '.join(wrong)}; they belong to: recurra bench engine")
+
+
+def _check_new_picture(path: Path) -> None:
+    """Refuse before anything is measured what could not be drawn after."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--chart draws a PNG; write {path.with_suffix('.png')}")
+    if path.exists():
+        raise ConfigError(f"{path} exists already; remove it or choose another name")
+
+
+def _plan(cells: tuple[str, ...], shapes: tuple[str, ...], modes: tuple[str, ...]) -> list[Case]:
+    """Put together what is measured.
+
+    Raises: ConfigError for a cell, shape or mode that cannot be, before anything is measured.
+    """
+    from recurra.benchmarks import cases
+    from recurra.cells import CELLS as KNOWN
+    from recurra.cells import import_cell
+    from recurra.config import check_choice
+
+    for cell in cells:
+        if ":" in cell:
+            import_cell(cell)
+        else:
+            check_choice(KNOWN, cell=cell)
+    sizes = [_shape(text) for text in shapes]
+    if "step" in modes and any(steps != 1 for _, steps, _ in sizes):
+        raise ConfigError("a single step has T = 1; write --mode step --shape 1,1,256")
+    modes = modes or (("train", "infer") if shapes else MODES)
+    return list(cases(cells or CELLS, [mode for mode in MODES if mode in modes], sizes))
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    from recurra.config import check_at_least
+
+    try:
+        rows, steps, size = (int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"cannot read '{text}' as a shape; write B,T,H, such as 32,64,256") from None
+    check_at_least(1, B=rows, T=steps, H=size)
+    return rows, steps, size
+
+
+def _describe_machine(threads: int | None) -> dict[str, Any]:
     import torch
 
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    best = min(_seconds(lambda: a @ b) for _ in range(8))
-    return {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "matrix_product_gflops": round(2 * 2048**3 / best / 1e9),
-    }
+    from recurra.benchmarks import describe_machine
+
+    if threads:
+        torch.set_num_threads(threads)
+    return describe_machine()
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def _engine(
+    plan: list[Case], machine: dict[str, Any], compiled: bool, rounds: int | None, chart: str | None, as_json: bool
+) -> dict[str, Any]:
+    from recurra.benchmarks import means, measure
+    from recurra.cli.tables import speed_table
+
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:
+            print(line, file=sys.stderr)
+        said.add(line)
+
+    results: list[Result] = []
+    for number, case in enumerate(plan, start=1):
+        results.append(measure(case, machine["peak_gflops"], compiled=compiled, rounds=rounds, say=say))
+        say(f"{number}/{len(plan)} {case}: {_in_short(results[-1])}")
+    averages = means(results)
+    rows = [result.as_mapping() for result in results]
+    if not as_json:
+        for mode in dict.fromkeys(case.mode for case in plan):
+            chosen = [result for result in results if result.case.mode == mode]
+            click.echo("\n" + speed_table(mode, chosen, [mean for mean in averages if mean["mode"] == mode]))
+    if chart is not None:
+        from recurra.figures import plot_speeds
+
+        plot_speeds(rows, chart, machine=machine)
+        say(f"chart: {chart}")
+    return {"engine": rows, "geometric_means": averages}
 
 
-def _interleave(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float, float]:
-    """Return median seconds of both and the median of their ratio (above 1: ours is faster)."""
-    ours(), theirs()
-    pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
-    mine, other = zip(*pairs, strict=True)
-    return statistics.median(mine), statistics.median(other), statistics.median(b / a for a, b in pairs)
+def _in_short(result: Result) -> str:
+    """Name every contender's speed, and the seconds to its first result where it kept one waiting."""
+    parts = []
+    for name, speed in result.speeds.items():
+        rate = f"{1e6 * speed.seconds:.4g} µs" if speed.gflops is None else f"{speed.gflops:.3g} GF/s"
+        if result.case.mode == "step":
+            rate = f"{1e6 * speed.seconds:.4g} µs"
+        waited = f" after {speed.first_s:.0f} s" if speed.first_s >= max(1.0, 10 * speed.seconds) else ""
+        parts.append(f"{name} {rate}{waited}")
+    return ", ".join(parts)
 
 
-def _peer(cell: str) -> torch.nn.Module:
-    import torch
+def _language(subject: str, rounds: int | None, as_json: bool) -> list[dict[str, Any]]:
+    from recurra.benchmarks import measure_generation, measure_training
 
-    layers: dict[str, Callable[[int, int], torch.nn.Module]] = {
-        "rnn": torch.nn.RNN,
-        "gru": torch.nn.GRU,
-        "lstm": torch.nn.LSTM,
-    }
-    return layers[cell](SIZE, SIZE)
-
-
-def _engine(cell: str) -> dict[str, Any]:
-    import torch
-
-    from recurra.cells import make_cell
-    from recurra.engine import scan
-
-    ours, theirs = make_cell(cell, SIZE, SIZE), _peer(cell)
-    inputs = torch.randn(STEPS, ROWS, SIZE, requires_grad=True)
-    mine, other, ratio = _interleave(
-        lambda: scan(ours, inputs)[0].sum().backward(), lambda: theirs(inputs)[0].sum().backward()
-    )
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[cell]
-    work = 3 * 2 * STEPS * ROWS * gates * SIZE * 2 * SIZE / 1e9
-    return {
-        "shape": f"{ROWS}x{STEPS}x{SIZE}",
-        "gflops": round(work / mine),
-        "torch_gflops": round(work / other),
-        "ratio": round(ratio, 3),
-    }
-
-
-def _train(cell: str) -> dict[str, Any]:
-    import torch
-    from torch.nn.functional import cross_entropy, linear
-
-    model, embedding, layer = _language_model(cell), torch.nn.Embedding(CLASSES, SIZE), _peer(cell)
-    projection = torch.nn.Parameter(torch.randn(CLASSES, SIZE) * 0.05)
-    parameters = [*embedding.parameters(), *layer.parameters(), projection]
-    tokens = torch.randint(CLASSES, (STEPS + 1, ROWS))
-
-    def loss_of_peer() -> torch.Tensor:
-        outputs, _ = layer(embedding(tokens[:-1]))
-        return cross_entropy(linear(outputs, projection).flatten(0, 1), tokens[1:].flatten())
-
-    mine, other, ratio = _interleave(
-        _optimizer_step(lambda: model.loss(tokens[:-1], tokens[1:])[0], list(model.parameters())),
-        _optimizer_step(loss_of_peer, parameters),
-    )
-    return {
-        "tokens_per_s": round(STEPS * ROWS / mine),
-        "torch_tokens_per_s": round(STEPS * ROWS / other),
-        "ratio": round(ratio, 3),
-    }
-
-
-def _optimizer_step(loss: Callable[[], torch.Tensor], parameters: list[Any]) -> Callable[[], None]:
-    import torch
-
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-
-    return step
-
-
-def _generate(cell: str) -> dict[str, Any]:
-    import torch
-
-    model, layer = _language_model(cell).eval(), _peer(cell).eval()
-    token, count = torch.zeros(1, dtype=torch.int64), 200
-
-    @torch.inference_mode()
-    def ours() -> None:
-        state = model.zero_state(1)
-        for _ in range(count):
-            _, state = model.step(token, state)
-
-    @torch.inference_mode()
-    def theirs() -> None:
-        state = None
-        for _ in range(count):
-            output, state = layer(model.embedding(token).unsqueeze(0), state)
-            model.project(output[0])
-
-    mine, other, ratio = _interleave(ours, theirs)
-    return {
-        "tokens_per_s": round(count / mine),
-        "torch_tokens_per_s": round(count / other),
-        "ratio": round(ratio, 3),
-    }
-
-
-def _language_model(cell: str) -> Any:
-    from recurra.data import build_tokenizer
-    from recurra.models import LanguageModel
-
-    alphabet = "".join(chr(33 + i) for i in range(CLASSES))
-    return LanguageModel(build_tokenizer("char", [alphabet]), cell=cell, hidden=SIZE)
-
-
-MEASURES: dict[str, Callable[[str], dict[str, Any]]] = {"engine": _engine, "train": _train, "generate": _generate}
+    measure = measure_training if subject == "train" else measure_generation
+    rows = []
+    for cell in CELLS:
+        print(f"measuring {subject} {cell} …", file=sys.stderr)
+        row = {"cell": cell, **measure(cell, rounds)}
+        rows.append(row)
+        if not as_json:
+            click.echo(f"{subject:<12}" + ", ".join(f"{key} {value}" for key, value in row.items()))
+    return rows

@@ -1,6 +1,7 @@
-"""Pictures of runs, and what they show in words. The only room that draws."""
+"""Pictures of runs and of speeds, and what they show in words. The only room that draws."""
 
 from recurra.figures.curves import plot_curves
+from recurra.figures.speeds import plot_speeds
 from recurra.figures.verdict import verdict
 
-__all__ = ["plot_curves", "verdict"]
+__all__ = ["plot_curves", "plot_speeds", "verdict"]

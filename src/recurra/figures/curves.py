@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurra.errors import RunError
+from recurra.figures.canvas import BLUE, FAINT, GREEN, INK, PURPLE, VERMILION, canvas, save, write_heading
 from recurra.figures.series import Row, Series, first_failure, read_series, smoothed
 from recurra.figures.verdict import verdict
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_curves"]
 
-# Okabe & Ito 2008: told apart by every kind of colour vision.
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4C86"
-INK, FAINT = "#222222", "#767676"
-STYLE: dict[Any, Any] = {
-    "font.family": ["sans-serif"],
-    "font.size": 13,
-    "text.color": INK,
-    "axes.edgecolor": "#B0B0B0",
-    "axes.labelcolor": INK,
-    "axes.formatter.useoffset": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E8E8E8",
-    "lines.linewidth": 2.0,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-}
-INCHES = (12.0, 8.0)
-DPI = 100
 FEW = 40
 """Points that are few enough to be marked one by one."""
 LARGEST_EXPONENT = 50
-LONGEST_TITLE = 60
 
 
 def plot_curves(rows: Sequence[Row], path: str | os.PathLike[str], *, title: str) -> None:
@@ -59,31 +33,15 @@ def plot_curves(rows: Sequence[Row], path: str | os.PathLike[str], *, title: str
         path: of the PNG.
     Raises: RunError if the file cannot be written.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A title in a script without a font is drawn as boxes, and a legend finds its place slowly at times: no reason
-        # to trouble anybody.
-        warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib|recurra")
-        figure = Figure(figsize=INCHES, dpi=DPI, facecolor="white")
+    with canvas() as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 1])
         figure.subplots_adjust(left=0.085, right=0.915, top=0.875, bottom=0.085, hspace=0.1)
-        _write_heading(figure, title, verdict(rows))
+        write_heading(figure, title, verdict(rows))
         _draw_losses(upper, rows)
         _draw_optimization(lower, rows)
         _label_steps(lower, rows)
         figure.align_ylabels([upper, lower])
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-    _replace(Path(path), buffer.getvalue())
-
-
-def _write_heading(figure: Figure, title: str, subtitle: str) -> None:
-    # A name is not mathematics, whatever dollar signs it holds.
-    title = title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1]}…"
-    figure.text(0.085, 0.945, title, fontsize=20, fontweight="bold", parse_math=False)
-    figure.text(0.085, 0.905, subtitle, fontsize=14, color="#555555", parse_math=False)
+        save(figure, path)
 
 
 def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
@@ -185,16 +143,3 @@ def _label_steps(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlim(0, 1.02 * max((row["step"] for row in rows), default=0) or 1)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            scratch.write_bytes(data)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot draw {path}: {error.strerror or error}") from error

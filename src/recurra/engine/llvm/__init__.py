@@ -1,0 +1,3 @@
+"""Native code generated in-process with LLVM."""
+
+__all__: list[str] = []
