@@ -1,0 +1,172 @@
+"""From a graph to a native function: LLVM's optimiser and code generator, and the caches in memory and on disk."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from recurra import __version__
+from recurra.engine.graph import Graph
+from recurra.engine.llvm.emitter import Emitter, Layout
+from recurra.engine.llvm.schedule import schedule
+from recurra.engine.llvm.target import Target, host_target, machine
+from recurra.engine.llvm.team import Team, team
+
+__all__ = ["Program", "cache_directory", "compile_graph"]
+
+FORMAT = 1  # of what is on disk; a change of the generated code that its graph does not show must raise it
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled graph.
+
+    Args:
+        address: of the function that every thread of a team calls.
+        layout: what its table of pointers holds.
+        scratch: width of each scratch array (B, width).
+        reductions: how many numbers per row it needs, and `lanes` of each on the way.
+    """
+
+    address: int
+    layout: Layout
+    scratch: tuple[int, ...]
+    reductions: int
+    lanes: int
+    by_rows_only: bool
+    weight_bytes: int
+    team: Team
+
+
+_lock = threading.Lock()
+_programs: dict[str, Program] = {}
+_engines: list[Any] = []  # the code lives as long as these
+
+
+def compile_graph(
+    graph: Graph, dtype: str, *, backward: bool, histories: frozenset[int], target: Target | None = None
+) -> Program:
+    """Return the native function of a graph, from memory, from disk, or newly compiled.
+
+    Args:
+        dtype: "float32" or "float64".
+        backward: run from the last step to the first.
+        histories: leaves of the state of which all steps are kept; of the others, the last two.
+        target: another than this machine's, for tests.
+    """
+    target = target or host_target()
+    key = _key(graph, dtype, backward, histories, target)
+    with _lock:
+        if key not in _programs:
+            _programs[key] = _build(graph, dtype, backward, histories, target, key)
+        return _programs[key]
+
+
+def cache_directory() -> Path | None:
+    """Return where compiled code is kept, or None if RECURRA_CACHE is set to nothing.
+
+    RECURRA_CACHE, else recurra/ in XDG_CACHE_HOME, else in ~/.cache.
+    """
+    chosen = os.environ.get("RECURRA_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "recurra"
+    except RuntimeError:  # no home
+        return None
+
+
+@functools.cache
+def _version() -> str:
+    cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    return f"{FORMAT} {__version__} {llvmlite.__version__} {sys.platform} {cpu}"
+
+
+def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], target: Target) -> str:
+    described = f"{_version()}\n{target}\n{dtype} {backward} {sorted(histories)}\n{graph.text()}"
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _build(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], target: Target, key: str) -> Program:
+    planned = schedule(graph)
+    emitter = Emitter(planned, dtype, target, backward=backward, histories=histories)
+    stored = _load(key)
+    if stored is None:
+        emitter.emit()
+        stored = _object_code(emitter.module, target)
+        _save(key, stored)
+    workers = team()
+    address = _link(stored, target)
+    size = 4 if dtype == "float32" else 8
+    return Program(
+        address,
+        emitter.layout,
+        tuple(planned.scratch),
+        len(planned.reductions),
+        emitter.lanes,
+        emitter.rows_only,
+        size * sum(emitter.layout.packed),
+        workers,
+    )
+
+
+def _object_code(module: ir.Module, target: Target) -> bytes:
+    module.triple = llvm.get_process_triple()
+    parsed = llvm.parse_assembly(str(module))
+    made_for = machine(target)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_unrolling = False
+    llvm.create_pass_builder(made_for, options).getModulePassManager().run(
+        parsed, llvm.create_pass_builder(made_for, options)
+    )
+    code: bytes = made_for.emit_object(parsed)
+    return code
+
+
+def _link(code: bytes, target: Target) -> int:
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, machine(target))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address("scan"))
+
+
+def _load(key: str) -> bytes | None:
+    folder = cache_directory()
+    if folder is None:
+        return None
+    try:
+        data = (folder / f"{key}.o").read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:32], data[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _save(key: str, code: bytes) -> None:
+    """Keep code on disk, for oneself alone; a disk that is full or read-only is no reason to stop."""
+    folder = cache_directory()
+    if folder is None:
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(file.name, folder / f"{key}.o")
+    except OSError:
+        pass

@@ -1,0 +1,394 @@
+"""From torch's operations to the engine's: a recorded step as a `Graph`, and what stands before and after its loop.
+
+What does not depend on the state and leads to a product or a reduction is done *before* the loop, for all steps at
+once; what the next state does not need and holds a product or a reduction is done *after* it; the rest is *inside*.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+
+from recurra.engine.aten import HEAVY, LOWERINGS
+from recurra.engine.graph import Array, Builder, Graph, Node, Weight
+from recurra.engine.recording import Call, CannotCompileError, Recording, Reference
+from recurra.engine.values import Value, as_boolean, as_number, broadcast, numel
+
+__all__ = ["Boundary", "Lowering", "Split", "split"]
+
+
+class Boundary(NamedTuple):
+    """A tensor that enters the loop: its number, and the shape of a row that it is brought to (None: as it is)."""
+
+    number: int
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass
+class Split:
+    """A step, split.
+
+    Args:
+        inside: what the loop does.
+        before: operations on all T·B rows at once, in order; those on parameters alone, too.
+        streams, vectors, weights: tensors that enter the loop, matching the inside's.
+        after: operations on all T·B rows at once.
+        leaving: tensors that leave the loop for them, matching the inside's emits after the first if the output leaves
+            the loop, and all of them if it does not.
+        output: number of the output if it is computed after the loop, else None: it is the first that the inside emits.
+        output_shape: of a row of it.
+    """
+
+    recording: Recording
+    inside: Graph = field(default_factory=Graph)
+    before: list[Call] = field(default_factory=list)
+    streams: list[Boundary] = field(default_factory=list)
+    vectors: list[Boundary] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
+    after: list[Call] = field(default_factory=list)
+    leaving: list[int] = field(default_factory=list)
+    output: int | None = None
+
+
+def split(recording: Recording) -> Split:
+    """Split a recorded step.
+
+    Raises: CannotCompileError naming the operation and source line that the engine cannot compile.
+    """
+    cuts: dict[Any, frozenset[int]] = {}
+    while True:  # until every vector is cut where some use of it begins or ends
+        lowering = Lowering(recording, cuts)
+        result = lowering.run()
+        if lowering.cuts == cuts:
+            return result
+        cuts = lowering.cuts
+
+
+class Lowering:
+    def __init__(self, recording: Recording, cuts: dict[Any, frozenset[int]]) -> None:
+        self.recording = recording
+        self.builder = Builder()
+        self.known_cuts = cuts
+        self.cuts = dict(cuts)
+        self.maker = {n: call for call in recording.calls for n in call.outputs if n is not None}
+        self.values: dict[int, Value] = {}
+        self.dtype = recording.dtypes[recording.state[0]] if recording.state else recording.dtypes[recording.inputs[0]]
+        self.split = Split(recording)
+        self._sort()
+
+    # what depends on what
+
+    def _sort(self) -> None:
+        recording, calls = self.recording, self.recording.calls
+        self.on_state = set(recording.state)
+        self.on_input = set(recording.inputs)
+        for call in calls:
+            outputs = [n for n in call.outputs if n is not None]
+            if self.on_state.intersection(call.inputs):
+                self.on_state.update(outputs)
+            elif self.on_input.intersection(call.inputs) or any(-1 in recording.shapes[n] for n in outputs):
+                self.on_input.update(outputs)
+        # before: all on parameters, and on inputs what leads to something that is not pointwise
+        hoisted: set[int] = set()
+        for call in reversed(calls):
+            outputs = {n for n in call.outputs if n is not None}
+            if outputs & self.on_state:
+                continue
+            on_parameters = not outputs & self.on_input
+            if on_parameters or outputs & hoisted or call.function in HEAVY:
+                if (
+                    not on_parameters
+                    and call.function not in LOWERINGS
+                    and torch.Tag.pointwise not in call.function.tags
+                ):
+                    raise _unknown(call)
+                hoisted.update(call.inputs, outputs)
+        self.hoisted = hoisted
+        self.split.before = [call for call in calls if hoisted.intersection(n for n in call.outputs if n is not None)]
+        # after: what the next state does not need, from the first thing that is not pointwise
+        needed = set(recording.next_state)
+        for call in reversed(calls):
+            if needed.intersection(n for n in call.outputs if n is not None):
+                needed.update(call.inputs)
+        later: set[int] = set()
+        for call in calls:
+            outputs = {n for n in call.outputs if n is not None}
+            is_free = not outputs & needed and outputs & self.on_state
+            if is_free and (
+                call.function in HEAVY or call.function not in LOWERINGS or later.intersection(call.inputs)
+            ):
+                if call.function not in LOWERINGS and torch.Tag.pointwise not in call.function.tags:
+                    raise _unknown(call)
+                later |= outputs
+        wanted = {recording.output} & later
+        for call in reversed(calls):
+            outputs = {n for n in call.outputs if n is not None}
+            if outputs & wanted:
+                self.split.after.insert(0, call)
+                wanted.update(n for n in call.inputs if n in later)
+        if recording.output in later:
+            self.split.output = recording.output
+
+    # the inside
+
+    def run(self) -> Split:
+        recording, inside = self.recording, self.split.inside
+        for leaf, number in enumerate(recording.state):
+            shape = self._row_shape(number)
+            inside.carries.append(numel(shape))
+            node = self.builder.node("carry", (), numel(shape), (leaf, 0))
+            self.values[number] = self._cut(Value.of(node, recording.shapes[number]), ("carry", leaf))
+        if self.split.output is None:
+            inside.emits.append(self._whole(recording.output))
+        else:
+            self._leave()
+        inside.next_carry = [self._whole(number) for number in recording.next_state]
+        for before, after in zip(recording.state, recording.next_state, strict=True):
+            if recording.shapes[before] != recording.shapes[after]:
+                raise CannotCompileError("the state after a step has another shape than the one before")
+        return self.split
+
+    def _leave(self) -> None:
+        made = {n for call in self.split.after for n in call.outputs}
+        for call in self.split.after:
+            for number in call.inputs:
+                if number in made or number in self.split.leaving:
+                    continue
+                if number in self.on_state:
+                    self.split.leaving.append(number)
+                    self.split.inside.emits.append(self._whole(number))
+                elif number not in self.hoisted and number not in self.recording.inputs:
+                    self._hoist(number)
+
+    def _hoist(self, number: int) -> None:
+        """Do an operation on the input before the loop after all: something after the loop reads it."""
+        wanted, calls = {number}, []
+        for call in reversed(self.recording.calls):
+            if wanted.intersection(n for n in call.outputs if n is not None):
+                wanted.update(call.inputs)
+                calls.append(call)
+        self.split.before += [call for call in reversed(calls) if call not in self.split.before]
+
+    def _row_shape(self, number: int) -> tuple[int, ...]:
+        shape = self.recording.shapes[number]
+        if not shape or shape[0] != -1 or any(size < 0 for size in shape[1:]):
+            raise CannotCompileError(
+                f"a tensor of the step has shape {shape}, where its first axis should be the batch"
+            )
+        return shape[1:]
+
+    def _whole(self, number: int) -> tuple[Node, ...]:
+        """Return pieces that make up a tensor, its rows flattened."""
+        value = self.value(number)
+        wanted = numel(self._row_shape(number))
+        if not value.is_plain or (len(value.pieces) > 1 and value.outer > 1):
+            raise CannotCompileError("a result of the step is laid out in a way that the engine does not write")
+        if len(value.pieces) == 1:
+            piece = value.pieces[0]
+            if piece.is_boolean:
+                piece = self.builder.pointwise("where", piece, self.builder.constant(1.0), self.builder.constant(0.0))
+            return (self.builder.widen(piece, wanted),)
+        return value.pieces
+
+    def value(self, number: int) -> Value:
+        """Return a tensor as pieces."""
+        if number not in self.values:
+            self.values[number] = self._make(number)
+        return self.values[number]
+
+    def _make(self, number: int) -> Value:
+        recording, shape = self.recording, self.recording.shapes[number]
+        if number in recording.numbers:
+            return Value((), (self.builder.constant(recording.numbers[number]),), ())
+        if number in recording.inputs or (number in self.hoisted and number in self.on_input):
+            row = self._row_shape(number)
+            index = _index(self.split.streams, Boundary(number))
+            if index == len(self.split.inside.streams):
+                self.split.inside.streams.append(Array(numel(row)))
+            node = self.builder.node("stream", (), numel(row), (index, 0))
+            value = self._cut(Value.of(node, shape), ("stream", number))
+            return as_boolean(self.builder, value) if recording.dtypes[number] == torch.bool else value
+        call = self.maker.get(number)
+        if call is None or not self.on_state.union(self.on_input).intersection((number,)):
+            raise CannotCompileError(f"a tensor {shape} of parameters is used in a way that the engine does not know")
+        lower = LOWERINGS.get(call.function)
+        if lower is None:
+            raise _unknown(call)
+        try:
+            results = lower(self, call, *call.args, **call.kwargs)
+        except (TypeError, NotImplementedError) as error:
+            raise CannotCompileError(f"{call.function} is not compiled here ({error}), at {call.where}") from error
+        except CannotCompileError as error:
+            if " at " in str(error):
+                raise
+            raise CannotCompileError(f"{error} ({call.function}), at {call.where}") from error
+        results = results if isinstance(results, list) else [results]
+        for output, result in zip(call.outputs, results, strict=False):
+            if output is not None and result is not None:
+                self.values[output] = result
+        if number not in self.values:
+            raise _unknown(call)
+        return self.values[number]
+
+    def _cut(self, value: Value, key: Any) -> Value:
+        """Cut a vector at all places where one is known to be needed."""
+        (node,) = value.pieces
+        places = sorted({0, node.channels // value.outer, *self.known_cuts.get(key, ())})
+        if len(places) == 2:
+            return value
+        if value.outer > 1:
+            raise CannotCompileError("a tensor of several axes is cut along the last of them")
+        return value.with_pieces(tuple(self.slice(node, a, b, 1) for a, b in zip(places, places[1:], strict=False)))
+
+    def slice(self, node: Node, start: int, stop: int, outer: int) -> Node:
+        """Return channels start..stop of each of the `outer` parts of a node."""
+        b, inner = self.builder, node.channels // outer
+        if (start, stop) == (0, inner):
+            return node
+        if node.op == "constant":
+            return node
+        if node.channels == 1:
+            return node
+        size = (stop - start) * outer
+        if node.is_pointwise:
+            inputs = [i if i.channels == 1 else self.slice(i, start, stop, outer) for i in node.inputs]
+            return b.node(node.op, inputs, size, node.attributes)
+        if node.op == "product":
+            weight, transposed, column, rows, blocks = node.attributes
+            if outer != blocks:
+                raise CannotCompileError("a product is cut across its blocks")
+            self._learn(("product", weight, *(i.index for i in node.inputs)), column + start, column + stop)
+            return b.node("product", node.inputs, size, (weight, transposed, column + start, rows, blocks))
+        if outer != 1:
+            raise CannotCompileError("a tensor of several axes is cut along the last of them")
+        number, column = node.attributes
+        name = self.split.streams[number].number if node.op == "stream" else number
+        if node.op == "channel":
+            name = self.split.vectors[number]
+        self._learn((node.op, name), column + start, column + stop)
+        return b.node(node.op, (), size, (number, column + start))
+
+    def _learn(self, key: Any, *places: int) -> None:
+        self.cuts[key] = self.cuts.get(key, frozenset()) | frozenset(places)
+
+    # operands
+
+    def operand(self, leaf: Any, like: Value | None = None) -> Value:
+        """Return an argument, a number or a tensor, as a value; a parameter is brought to the shape of `like`."""
+        if isinstance(leaf, (bool, int, float)):
+            return Value((), (self.builder.constant(float(leaf)),), ())
+        if not isinstance(leaf, Reference):
+            raise CannotCompileError(f"an argument {leaf!r} is not understood")
+        number = leaf.number
+        if number in self.on_state or number in self.on_input or number in self.recording.numbers:
+            return self.value(number)
+        return self.vector(number, like)
+
+    def vector(self, number: int, like: Value | None) -> Value:
+        """Return a tensor of parameters as a vector of channels."""
+        shape = self.recording.shapes[number]
+        if math.prod(shape) == 1:
+            row: tuple[int, ...] = ()
+        elif like is None or not like.is_plain:
+            raise CannotCompileError("parameters meet parameters, or a transposed tensor")
+        else:
+            row = like.shape
+            full = torch.broadcast_shapes(shape, (1, *like.actual[1:]))
+            if full[0] != 1 or numel(tuple(full)) != numel(row):
+                if like.pieces[0].channels != 1 or full[0] != 1:
+                    raise CannotCompileError(f"parameters {shape} meet rows {like.actual[1:]}")
+                row = tuple(size for size in full[1:] if size != 1)
+                like = Value(row, (), (0, *(i for i, size in enumerate(full[1:], 1) if size != 1)), (-1, *full[1:]))
+        boundary = Boundary(number, row)
+        index = _index(self.split.vectors, boundary)
+        if index == len(self.split.inside.vectors):
+            self.split.inside.vectors.append(numel(row))
+        node = self.builder.node("channel", (), numel(row), (index, 0))
+        if not row:
+            return Value((), (node,), ())
+        return self._cut(Value(row, (node,), like.axes, like.actual), ("channel", boundary))  # type: ignore[union-attr]
+
+    def operands(self, *leaves: Any) -> list[Value]:
+        """Return arguments as values, with parameters brought to the shape of the others."""
+        rowwise = [self.operand(x) for x in leaves if not self.is_parameter(x)]
+        like = max(rowwise, key=lambda value: (len(value.actual), numel(value.shape)), default=None)
+        return [self.operand(x, like) for x in leaves]
+
+    def pointwise(self, op: str, *leaves: Any, attributes: tuple[Any, ...] = ()) -> Value:
+        """Lower a pointwise operation on arguments."""
+        return self.apply(op, *self.operands(*leaves), attributes=attributes)
+
+    def apply(self, op: str, *values: Value, attributes: tuple[Any, ...] = ()) -> Value:
+        """Apply a pointwise operation to values."""
+        builder = self.builder
+        if op == "where":
+            values = (as_boolean(builder, values[0]), *(as_number(builder, value) for value in values[1:]))
+        elif op not in ("and", "or", "not"):
+            values = tuple(as_number(builder, value) for value in values)
+        like, columns = broadcast(values, self.slice)
+        pieces = tuple(builder.pointwise(op, *nodes, attributes=attributes) for nodes in columns)
+        return like.with_pieces(pieces)
+
+    def is_parameter(self, leaf: Any) -> bool:
+        return isinstance(leaf, Reference) and not (
+            leaf.number in self.on_state or leaf.number in self.on_input or leaf.number in self.recording.numbers
+        )
+
+    def total(self, value: Value, op: str = "total") -> Node:
+        """Reduce a row to one number."""
+        value = as_number(self.builder, value)
+        result: Node | None = None
+        for piece in value.pieces:
+            part = self.builder.node(op, (piece,), 1)
+            if result is not None:
+                part = self.builder.pointwise("add" if op == "total" else "maximum", result, part)
+            result = part
+        assert result is not None
+        return result
+
+    def product(self, value: Value, weight: int) -> Value:
+        """Multiply rows by a matrix of parameters (K, N)."""
+        rows, columns = self.recording.shapes[weight]
+        pieces = as_number(self.builder, value).pieces
+        if not value.is_plain or value.outer != 1 or sum(p.channels for p in pieces) != rows:
+            raise CannotCompileError("a product of rows that are not a plain vector")
+        index = self._weight(weight, Weight(rows, columns))
+        starts = tuple(accumulate((p.channels for p in pieces), initial=0))[:-1]
+        node = self.builder.node("product", pieces, columns, (index, False, 0, starts, 1))
+        result = Value.of(node, (-1, columns))
+        return self._cut(result, ("product", index, *(p.index for p in pieces)))
+
+    def block_product(self, value: Value, weight: int) -> Value:
+        """Multiply blocks of rows (blocks, B, K) by a matrix (blocks, K, N) each: (blocks, B, N)."""
+        blocks, rows, columns = self.recording.shapes[weight]
+        if len(value.pieces) != 1 or value.shape != (blocks, rows) or value.axes != (1, 0, 2):
+            raise CannotCompileError("a batched product that is not one of rows with a matrix per block")
+        index = self._weight(weight, Weight(rows, columns, blocks))
+        places = sorted({0, columns, *self.known_cuts.get(("product", index, value.pieces[0].index), ())})
+        nodes = [
+            self.builder.node("product", value.pieces, blocks * (b - a), (index, False, a, (0,), blocks))
+            for a, b in zip(places, places[1:], strict=False)
+        ]
+        return Value((blocks, columns), tuple(nodes), (1, 0, 2), (blocks, -1, columns))
+
+    def _weight(self, number: int, weight: Weight) -> int:
+        if self.is_parameter(Reference(number)) is False:
+            raise CannotCompileError("a product of two tensors that both change from row to row")
+        index = _index(self.split.weights, number)
+        if index == len(self.split.inside.weights):
+            self.split.inside.weights.append(weight)
+        return index
+
+
+def _index(known: list[Any], item: Any) -> int:
+    if item not in known:
+        known.append(item)
+    return known.index(item)
+
+
+def _unknown(call: Call) -> CannotCompileError:
+    return CannotCompileError(f"the engine does not know {call.function}, at {call.where}")

@@ -1,0 +1,47 @@
+"""What a cell is, apart from the numbers in its tensors: cells of equal signature take the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from torch import Tensor, nn
+
+from recurra.state import named_leaves
+
+__all__ = ["signature"]
+
+_PLAIN = (int, float, str, bool, bytes, type(None), complex)
+_MACHINERY = frozenset(vars(nn.Module())) - {"training", "_parameters", "_buffers", "_modules"}
+
+
+def signature(cell: Any, inputs: Any) -> tuple[Hashable, list[Any]]:
+    """Return a key for what ``cell.step`` does with inputs like these, and the objects that the key knows by identity.
+
+    Whoever keeps the key must keep those objects, or their identities may pass to others.
+    """
+    held: list[Any] = []
+    leaves = inputs if isinstance(inputs, tuple) else (inputs,)
+    shapes = tuple((str(leaf.dtype), leaf.shape[2:]) for leaf in named_leaves(leaves).values())
+    return (_describe(cell, held, 0), _structure(inputs), shapes), held
+
+
+def _structure(tree: Any) -> Hashable:
+    return None if isinstance(tree, Tensor) else (type(tree), *map(_structure, tree))
+
+
+def _describe(thing: Any, held: list[Any], depth: int) -> Hashable:
+    if isinstance(thing, Tensor):
+        return ("tensor", thing.shape, thing.dtype, thing.device.type)
+    if isinstance(thing, _PLAIN):
+        return (type(thing), repr(thing) if isinstance(thing, float) else thing)
+    if depth < 8:
+        if isinstance(thing, nn.Module):
+            fields = {name: value for name, value in vars(thing).items() if name not in _MACHINERY}
+            return (type(thing), _describe(fields, held, depth + 1))
+        if isinstance(thing, dict):
+            return ("dict", tuple((str(key), _describe(value, held, depth + 1)) for key, value in thing.items()))
+        if isinstance(thing, (tuple, list)):
+            return (type(thing), tuple(_describe(item, held, depth + 1) for item in thing))
+    held.append(thing)
+    return (type(thing), id(thing))
