@@ -22,7 +22,8 @@ class Form(NamedTuple):
     unroll: int
 
 
-FORMS = (Form(True, 1), Form(False, 1), Form(True, 4), Form(False, 4))
+ONE_STEP = Form(before=False, unroll=1)
+UNROLLED = 4
 
 Equations = Callable[[Any, Any, Any], Any]
 """``(parameters, projected inputs (B, G·H), leaves of the state) -> leaves of the next state``, h first."""
@@ -40,8 +41,15 @@ def prepare(work: Work) -> Call | None:
     arguments = [_parameters(jax, work), _array(jax, work.inputs), _state(jax, work)]
     if mode == "train":
         arguments.append(_array(jax, work.cotangent))
-    calls = [_call(jax, kind, mode, form, arguments) for form in (FORMS if mode != "step" else FORMS[:1])]
-    return min(calls, key=_quickest) if len(calls) > 1 else calls[0]
+
+    def compile_as(form: Form) -> Call:
+        return _call(jax, kind, mode, form, arguments)
+
+    if mode == "step":
+        return compile_as(ONE_STEP)
+    rolled = {form: compile_as(form) for form in (Form(before=True, unroll=1), Form(before=False, unroll=1))}
+    best = min(rolled, key=lambda form: _quickest(rolled[form]))
+    return min(rolled[best], compile_as(best._replace(unroll=UNROLLED)), key=_quickest)
 
 
 def _call(jax: Any, kind: str, mode: str, form: Form, arguments: Sequence[Any]) -> Call:

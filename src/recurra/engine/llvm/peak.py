@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ def host_vector_unit() -> VectorUnit:
         return VectorUnit("AVX-512", 16, 32)
     if features.get("avx"):
         return VectorUnit("AVX2" if features.get("avx2") else "AVX", 8, 16)
-    if features.get("neon"):
+    if platform.machine().lower() in ("arm64", "aarch64"):
         return VectorUnit("NEON", 4, 32)
     return VectorUnit("128-bit vectors", 4, 16)
 
