@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from recurra.cells import CELLS
 from recurra.cli.main import COMMANDS
+from recurra.cli.train import SETTINGS
 
 
 def test_help_names_every_command(cli):
@@ -37,6 +39,22 @@ def test_train_prints_json_and_writes_the_run(cli, text, tmp_path, quick):
     assert set(rows[-1]) == {
         "step", "epoch", "loss_nats", "valid_loss_nats", "valid_perplexity", "valid_accuracy", "grad_norm", "lr",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_of_the_box_trains_by_its_name(cli, text, tmp_path, quick, cell):
+    options = ["--cell", cell, "--layers", "2", "--embedding", "7", "--lr", "0.0003", *quick]
+    result = cli("train", text, *options, "--out", tmp_path / "run", "--json")
+    assert result.status == 0
+    assert math.isfinite(json.loads(result.out)["perplexity"])
+    assert cli("generate", tmp_path / "run", "--tokens", "5").status == 0
+
+
+def test_help_of_train_names_every_cell_of_the_box():
+    (text,) = (text for name, _, text in SETTINGS if name == "cell")
+    *names, own = text.replace(";", ",").removesuffix(".").split(", ")
+    assert sorted(names) == sorted(CELLS)
+    assert own == "or MODULE:CLASS"
 
 
 def test_train_picks_a_free_name(cli, text, tmp_path, monkeypatch, quick):
@@ -181,13 +199,6 @@ def test_explain_a_cell_and_a_run(cli, run):
     assert json.loads(cli("explain", "lstm", "--json").out)["path"] == "library"
     assert "loop" in cli("explain", "mingru").out
     assert "LSTM" in cli("explain", run).out
-
-
-@pytest.mark.slow
-def test_bench_reports_every_subject(cli):
-    value = json.loads(cli("bench", "--threads", "1", "--json").out)
-    assert {"machine", "engine", "train", "generate"} == set(value)
-    assert all(row["ratio"] > 0 for row in value["engine"])
 
 
 def test_a_cell_of_the_users_own(cli, text, tmp_path, monkeypatch, quick):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from recurra.cells import CELLS, GRU, LSTM, Elman, Jordan, ProjectedLSTM
+from recurra.cells import CELLS, GRU, LSTM, RGLRU, SLSTM, SRU, Elman, Jordan, MogrifierLSTM, ProjectedLSTM
 from recurra.engine import library, scan
 from recurra.testing import check_cell
 from recurra.testing import gradient_laws as g
@@ -29,8 +29,12 @@ def test_cell_keeps_every_law(name, dtype):
         lambda i, h: Jordan(i, h, 2, output_nonlinearity="relu"),
         lambda i, h: ProjectedLSTM(i, h, 2),
         lambda i, h: LSTM(i, h, bias=False),
+        lambda i, h: MogrifierLSTM(i, h, rounds=2, rank=1),
+        lambda i, h: SLSTM(i, h, heads=2),
+        lambda i, h: SRU(i, i),
+        lambda i, h: RGLRU(i, i),
     ],
-    ids=["jordan-2", "projected", "no-bias"],
+    ids=["jordan-2", "projected", "no-bias", "mogrifier-low-rank", "slstm-heads", "sru-square", "rglru-square"],
 )
 def test_variant_keeps_every_law(make, dtype):
     check_cell(make, input_size=2, examples=5, dtype=dtype)

@@ -14,7 +14,8 @@ __all__ = ["SLSTM", "SLSTMState"]
 
 
 class SLSTMState(NamedTuple):
-    """Visible part h, memory c, its normaliser n, and m, the logarithm of a factor that c and n lack; all (B, H)."""
+    """Visible part h; memory c, its normaliser n, and m, the logarithm of a factor that both lack. All (B, H); c, n, m
+    mean something together only, so zoneout is for h."""
 
     h: Tensor
     c: Tensor

@@ -32,7 +32,12 @@ Examples:
 
 # name, type, help; the settings' own classes validate the values.
 SETTINGS: tuple[tuple[str, Any, str], ...] = (
-    ("cell", str, "rnn, rnn-relu, irnn, lstm, gru, gru-original, jordan, mingru, lstm-layernorm, or MODULE:CLASS."),
+    (
+        "cell",
+        str,
+        "rnn, rnn-relu, irnn, indrnn, jordan, ugrnn; gru, gru-original, gru-layernorm, mgu, mingru; lstm, "
+        "lstm-peephole, lstm-coupled, lstm-layernorm, lstm-mogrifier, minlstm, slstm; sru, rglru; or MODULE:CLASS.",
+    ),
     ("hidden", int, "Units of each layer."),
     ("layers", int, "Number of layers."),
     ("embedding", int, "Features of a token. [default: as --hidden]"),
