@@ -24,6 +24,7 @@ class Form(NamedTuple):
 
 ONE_STEP = Form(before=False, unroll=1)
 UNROLLED = 4
+TRIALS, TRIAL_S = 5, 0.5
 
 Equations = Callable[[Any, Any, Any], Any]
 """``(parameters, projected inputs (B, G·H), leaves of the state) -> leaves of the next state``, h first."""
@@ -79,10 +80,10 @@ def _call(jax: Any, kind: str, mode: str, form: Form, arguments: Sequence[Any]) 
 
 
 def _quickest(call: Call) -> float:
-    """Return the seconds of the best of a few calls, after the one that compiles."""
+    """Return the seconds of the best of a few calls, of long ones fewer, after the one that compiles."""
     call()
-    seconds = []
-    for _ in range(3):
+    seconds: list[float] = []
+    while len(seconds) < TRIALS and sum(seconds) < TRIAL_S:
         started = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - started)
