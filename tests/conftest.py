@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 # Tests use small tensors, for which a second thread only costs; more so on a busy machine.
 torch.set_num_threads(1)
@@ -17,6 +19,26 @@ settings.register_profile("recurra", deadline=None)
 settings.load_profile("recurra")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class LargestTensor(TorchDispatchMode):
+    """Within it, `numel` is the size of the largest tensor that any operation of torch has returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = (leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        self.numel = max([self.numel, *sizes])
+        return result
+
+
+@pytest.fixture
+def largest_tensor() -> type[LargestTensor]:
+    """A watch on how large tensors become."""
+    return LargestTensor
 
 
 @pytest.fixture(scope="session")

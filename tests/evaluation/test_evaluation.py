@@ -73,6 +73,17 @@ def test_surprisals_add_up_to_the_loss(setting):
     assert (np.diff(scores.alternative_bits[1:], axis=1) >= 0).all()
 
 
+def test_a_large_vocabulary_needs_no_logits_of_all_tokens(largest_tensor):
+    corpus = Corpus.from_text(" ".join(2 * [f"w{number}" for number in range(3000)]), tokenizer="word", valid=0.4)
+    model = LanguageModel(corpus.vocabulary, cell="gru", hidden=8)
+    all_logits = (len(corpus.valid) - 1) * len(model.vocabulary)
+    with largest_tensor() as largest:
+        score = evaluate(model, corpus.valid)
+        scores = surprisals(model, np.asarray(corpus.valid.ids), alternatives=1)
+    assert len(model.vocabulary) <= largest.numel < all_logits
+    assert np.nanmean(scores.bits) * math.log(2) == pytest.approx(score.loss_nats, rel=1e-5)
+
+
 def test_evaluation_leaves_the_mode_as_it_was(setting):
     model, corpus = setting
     model.train()

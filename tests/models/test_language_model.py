@@ -70,6 +70,35 @@ def test_loss_is_the_mean_over_predicted_tokens():
     close(loss, sum(terms) / 14)
 
 
+def test_a_window_without_targets_costs_nothing():
+    model = language_model()
+    loss, _ = model.loss(torch.randint(11, (5, 3)), torch.full((5, 3), -1))
+    loss.backward()
+    assert loss.item() == 0
+    assert not model.bias.grad.any()
+
+
+def test_a_users_own_projection_makes_the_loss():
+    class Sharper(LanguageModel):
+        def project(self, features):
+            return 2 * super().project(features)
+
+    torch.manual_seed(0)
+    model = Sharper(build_tokenizer("char", [ALPHABET]), hidden=9).double()
+    tokens, targets = torch.randint(11, (5, 3)), torch.randint(11, (5, 3))
+    expected = torch.nn.functional.cross_entropy(model(tokens)[0].flatten(0, 1), targets.flatten())
+    close(model.loss(tokens, targets)[0], expected)
+
+
+def test_training_a_large_vocabulary_makes_no_logits_of_all_tokens(largest_tensor):
+    words = [f"word{number}" for number in range(3000)]
+    model = LanguageModel(build_tokenizer("word", words), cell="gru", hidden=8)
+    tokens, classes = torch.randint(3000, (64, 8)), len(model.vocabulary)
+    with largest_tensor() as largest:
+        model.loss(tokens[:-1], tokens[1:])[0].backward()
+    assert classes <= largest.numel < 63 * 8 * classes
+
+
 def test_an_untrained_model_is_nearly_uniform():
     model = language_model(tie=True)
     loss, _ = model.loss(torch.randint(11, (50, 4)), torch.randint(11, (50, 4)))

@@ -13,12 +13,13 @@ from torch.nn.functional import cross_entropy
 
 from recurra.data import Batch, RandomStream, SequentialStream, Tokens
 from recurra.errors import ConfigError, CorpusError
+from recurra.layers import row_pieces
 from recurra.models import LanguageModel
 
 __all__ = ["Score", "evaluate", "measure"]
 
 MAX_TOKENS_AT_ONCE = 4096
-"""Tokens whose logits are held together; bounds memory, changes nothing else."""
+"""Tokens whose features are held together; bounds memory, changes nothing else."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,11 @@ def measure(
             if last_only:
                 raw, targets = raw[-1:], targets[-1:]
             counted = targets >= 0
-            logits, wanted = model.project(raw[counted]), targets[counted]
-            total_nats += float(cross_entropy(logits, wanted, reduction="sum"))
-            correct += int((logits.argmax(-1) == wanted).sum())
+            rows, wanted = raw[counted], targets[counted]
+            for piece in row_pieces(len(rows), len(model.vocabulary), rows.shape[1]):
+                logits = model.project(rows[piece])
+                total_nats += float(cross_entropy(logits, wanted[piece], reduction="sum"))
+                correct += int((logits.argmax(-1) == wanted[piece]).sum())
             count += wanted.numel()
             if progress is not None:
                 progress(k + 1, len(stream))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recurra.data import NOTHING, Batch, SequentialStream, Tokens
+from recurra.layers import row_pieces
 from recurra.models import LanguageModel
 
 __all__ = ["Surprisals", "surprisals"]
@@ -60,11 +61,13 @@ def surprisals(
             features, state = model.features(batch.inputs.to(device), state, reset=reset)
             targets = batch.targets[:, 0].to(device)
             counted = targets != NOTHING
-            surprise = model.project(features.raw[counted, 0]).double().log_softmax(-1) / -np.log(2)
-            bits.append(surprise.gather(1, targets[counted].unsqueeze(1)).squeeze(1).cpu().numpy())
-            top = surprise.topk(k, largest=False)
-            best.append(top.indices.cpu().numpy())
-            best_bits.append(top.values.cpu().numpy())
+            rows, wanted = features.raw[counted, 0], targets[counted].unsqueeze(1)
+            for piece in row_pieces(len(rows), len(model.vocabulary), rows.shape[1]):
+                surprise = model.project(rows[piece]).double().log_softmax(-1) / -np.log(2)
+                bits.append(surprise.gather(1, wanted[piece]).squeeze(1).cpu().numpy())
+                top = surprise.topk(k, largest=False)
+                best.append(top.indices.cpu().numpy())
+                best_bits.append(top.values.cpu().numpy())
     finally:
         model.train(was_training)
     return Surprisals(np.concatenate(bits), np.concatenate(best), np.concatenate(best_bits))

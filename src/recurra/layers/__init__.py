@@ -1,7 +1,19 @@
 """Torch modules that run cells through time; public as `recurra.nn`."""
 
+from recurra.layers.projected_loss import projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.layers.rnn import GRU, LSTM, RNN
 from recurra.layers.stack import Stack
 
-__all__ = ["GRU", "LSTM", "RNN", "LockedDropout", "Stack", "Zoneout", "embedding_dropout", "weight_drop"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "LockedDropout",
+    "Stack",
+    "Zoneout",
+    "embedding_dropout",
+    "projected_cross_entropy",
+    "row_pieces",
+    "weight_drop",
+]

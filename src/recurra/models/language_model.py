@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy
 
 from recurra.cells import initialise, make_cell
 from recurra.config import check_at_least, check_probability, from_mapping
 from recurra.engine import Policy
+from recurra.engine.products import product
 from recurra.errors import ConfigError
-from recurra.layers import LockedDropout, Stack, embedding_dropout
+from recurra.layers import LockedDropout, Stack, embedding_dropout, projected_cross_entropy
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer
@@ -145,7 +146,20 @@ class LanguageModel(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Return logits (..., V) of features (..., O)."""
-        return linear(features, self.embedding.weight if self.projection is None else self.projection, self.bias)
+        return product(features, self._output_weights(), self.bias)
+
+    def nats(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the nats of targets (...) int64, summed, given features (..., O); -1 is nothing to predict.
+
+        On a CPU no logits of all tokens are made, and where gradients are recorded, theirs are computed at once.
+        """
+        features, targets = features.reshape(-1, features.shape[-1]), targets.flatten()
+        if getattr(self.project, "__func__", None) is not LanguageModel.project:  # a user's own makes the logits
+            return cross_entropy(self.project(features), targets, ignore_index=-1, reduction="sum")
+        return projected_cross_entropy(features, self._output_weights(), self.bias, targets)
+
+    def _output_weights(self) -> Tensor:
+        return self.embedding.weight if self.projection is None else self.projection
 
     def forward(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return (logits (T, B, V) of each next token, the state after the window); arguments as `features`."""
@@ -164,8 +178,8 @@ class LanguageModel(nn.Module):
         self, tokens: Tensor, targets: Tensor, state: Any = None, *, reset: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """Return (mean nats per predicted token, state). Targets (T, B) int64; -1 is nothing to predict."""
-        logits, state = self(tokens, state, reset=reset)
-        return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1), state
+        features, state = self.features(tokens, state, reset=reset)
+        return self.nats(features.dropped, targets) / torch.clamp((targets != -1).sum(), min=1), state
 
     def generate(
         self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **sampling: Any

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from recurra.data import NOTHING
 from recurra.models import LanguageModel
@@ -33,10 +32,9 @@ def objective(
     """
     features, state = model.features(inputs, state, reset=reset, backprop=config.policy)
     counted = slice(-1, None) if config.predict == "last" else slice(None)
-    logits, wanted = model.project(features.dropped[counted]).flatten(0, 1), targets[counted].flatten()
-    # The sum over the number of targets rather than the mean: a window may have none, at the very end of a corpus.
-    nats = cross_entropy(logits, wanted, ignore_index=NOTHING, reduction="sum")
-    nats = nats / torch.clamp((wanted != NOTHING).sum(), min=1)
+    wanted = targets[counted]
+    # At least 1: a window may have no target, at the very end of a corpus.
+    nats = model.nats(features.dropped[counted], wanted) / torch.clamp((wanted != NOTHING).sum(), min=1)
     loss = nats
     if config.ar:
         loss = loss + config.ar * features.dropped.square().mean()
