@@ -1,13 +1,14 @@
 """Vector maths as inline LLVM IR: a few instructions an element, no calls, and the special values of torch.
 
 No fast-math flag is used, since NaN, infinity and signed zero must come out as torch gives them: clamps are a
-comparison and a selection whose operand order lets NaN through. Polynomials are minimax fits made for this file (Remez
-exchange, or Lawson's re-weighted least squares for the quotients); what follows a published routine names it.
+comparison and a selection whose operand order lets NaN through. The coefficients are minimax fits made for this
+file with Remez's exchange in mpmath; what follows a published routine names it.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,6 @@ class _Format:
     """What the routines need to know of one floating-point type."""
 
     name: str  # in LLVM's intrinsics
-    letter: str  # in x86's
     width: int
     fraction: int  # stored bits of the significand
     bias: int
@@ -35,14 +35,15 @@ class _Format:
     ln2_high: float  # few enough bits that its product with an exponent is exact; below ln 2, so the rest is positive
     ln2_low: float
     exp: tuple[float, ...]  # E in e^r = 1 + r + r^2 E(r), |r| <= ln(2) / 2
+    tanh: tuple[float, ...]  # T in tanh r = r + r z T(z), z = r^2, |r| <= ln(2) / 4
+    tanh_one: int  # the first n for which tanh(n ln(2) / 2) is 1
     log: tuple[float, ...]  # R in log(1 + f) = 2s + s z R(z), s = f / (2 + f), z = s^2
 
 
-# exp: relative error of e^r - 1 at most 1.4e-8 and 1.9e-17. log and the halves of ln 2: Sun's fdlibm and its float32
-# edition in FreeBSD (e_log.c, e_logf.c).
+# Relative errors: of e^r - 1 at most 1.4e-8 and 1.9e-17, of tanh r at most 5.6e-8 and 4.2e-18. The logarithm and the
+# two parts of ln 2 are those of Sun's fdlibm and of its float32 edition in FreeBSD (e_log.c, e_logf.c).
 _FLOAT32 = _Format(
     name="f32",
-    letter="s",
     width=32,
     fraction=23,
     bias=127,
@@ -53,11 +54,12 @@ _FLOAT32 = _Format(
     ln2_high=0.693138122558593750,
     ln2_low=9.0580006145e-06,
     exp=(0.49999998148405978, 0.16666543431490775, 0.041667201332073818, 0.0083665466352931071, 0.0013882473782254590),
+    tanh=(-0.33331268630052251, 0.13110444040286842),
+    tanh_one=26,
     log=(0.66666662693023682, 0.40000972151756287, 0.28498786687850952, 0.24279078841209412),
 )
 _FLOAT64 = _Format(
     name="f64",
-    letter="d",
     width=64,
     fraction=52,
     bias=1023,
@@ -79,6 +81,15 @@ _FLOAT64 = _Format(
         2.762608978028251e-07,
         2.5053632156901338e-08,
     ),
+    tanh=(
+        -0.3333333333333248,
+        0.13333333332781425,
+        -0.053968252778069443,
+        0.02186937042449718,
+        -0.008857299146275581,
+        0.0034447198251187335,
+    ),
+    tanh_one=54,
     log=(
         6.666666666666735130e-01,
         3.999999999940941908e-01,
@@ -91,18 +102,13 @@ _FLOAT64 = _Format(
 )
 _FORMATS = {"float32": _FLOAT32, "float64": _FLOAT64}
 
-# tanh x = x P(x^2) / Q(x^2), |x| <= 8.5, and erf likewise, |x| <= 3.8: relative error at most 2.4e-8 and 5.4e-8 with
-# the coefficients rounded to float32.
-_TANH_BOUND = 8.5
-_TANH_P = (1.0, 0.13413243, 0.0035340218, 2.1250962e-05, 1.4269113e-08)
-_TANH_Q = (1.0, 0.46746567, 0.026022732, 0.00033488567, 8.1450764e-07)
-_ERF_BOUND = 3.8
-_ERF_P = (1.1283791, 0.18625021, 0.052310806, 0.0036151009, 0.00028650954, 2.151029e-06)
-_ERF_Q = (1.0, 0.4983929, 0.11249221, 0.014667319, 0.0011351071, 3.921347e-05)
+# erf a = 1 - e^(a R(a)), 0 <= a <= 3.95, where it has reached 1 in float32: relative error at most 3.6e-8.
+_ERF_ONE = 3.95
+_ERF = (-1.1283792, -0.63661647, -0.10281443, 0.01932178, -0.00020583346, -0.0012516424, 0.00038095692, -4.0701016e-05)
 
 _LOG2_E = 1.0 / math.log(2.0)
-_SIGMOID_HIGH = 40.0  # from here on sigmoid is 1 in either type
-_TANH_HIGH = 22.0  # from here on tanh is 1 in either type
+_HALF_LN2 = 0.5 * math.log(2.0)
+_SIGMOID_ONE = 40.0  # from here on sigmoid is 1 in either type
 
 
 class Maths:
@@ -197,9 +203,9 @@ class Maths:
 
     def exp(self, b: ir.IRBuilder, x: Any) -> Any:
         """e^x."""
-        x = self._greatest(b, self.splat(self._format.exp_low), self._least(b, self.splat(self._format.exp_high), x))
+        x = self._clamp(b, x, self._format.exp_low, self._format.exp_high)
         _, exponent, r = self._reduce(b, x, 0)
-        e_r = self._exp_reduced(b, r)
+        e_r = self._polynomial(b, r, (1.0, 1.0, *self._format.exp))
         if self._avx512:
             return self._avx512_call(b, "scalef", e_r, exponent)
         # 2^n may lie outside the normal numbers at either end, so it is multiplied in as two factors.
@@ -209,32 +215,50 @@ class Maths:
 
     def expm1(self, b: ir.IRBuilder, x: Any) -> Any:
         """e^x - 1, precise near 0."""
-        # copysign gives back the sign of a zero.
-        low, high = self.splat(self._format.expm1_low), self.splat(self._format.exp_high)
-        return self._copysign(b, self._expm1(b, self._greatest(b, low, self._least(b, high, x))), x)
+        x_in = self._clamp(b, x, self._format.expm1_low, self._format.exp_high)
+        # With half of 2^n, which is finite wherever the result is.
+        bits, _, r = self._reduce(b, x_in, self._format.bias - 1)
+        half = self._power_of_two(b, bits)
+        y = self.fma(b, half, self._expm1_reduced(b, r), b.fsub(half, self.splat(0.5)))
+        return self._call(b, "copysign", b.fadd(y, y), x)  # the sum lost the sign of a zero
 
     def sigmoid(self, b: ir.IRBuilder, x: Any) -> Any:
         """1 / (1 + e^-x)."""
-        clamped = self._least(b, self.splat(_SIGMOID_HIGH), x)
-        bits, _, r = self._reduce(b, b.fneg(clamped), self._format.bias)
-        denominator = self.fma(b, self._exp_reduced(b, r), self._power_of_two(b, bits), self.splat(1.0))
+        bits, _, r = self._reduce(b, self._least(b, self.splat(_SIGMOID_ONE), x), self._format.bias, sign=-1)
+        e_minus_r = self._polynomial(b, r, [c * (-1) ** i for i, c in enumerate((1.0, 1.0, *self._format.exp))])
+        total = self.fma(b, e_minus_r, self._power_of_two(b, bits), self.splat(1.0))
         # Where x is too low for 2^n to be a number, whatever was computed is replaced.
         low = b.fcmp_ordered("<", x, self.splat(self._format.sigmoid_low))
-        return b.select(low, self.splat(0.0), self._invert(b, denominator))
+        return b.select(low, self.splat(0.0), self._divide(b, self.splat(1.0), total))
 
     def tanh(self, b: ir.IRBuilder, x: Any) -> Any:
-        """The hyperbolic tangent."""
-        if self._format is _FLOAT32:
-            return self._odd_quotient(b, x, _TANH_BOUND, _TANH_P, _TANH_Q)
-        magnitude = self._least(b, self.splat(_TANH_HIGH), self.abs(b, x))
-        e = self._expm1(b, b.fadd(magnitude, magnitude))
-        return self._copysign(b, b.fdiv(e, b.fadd(e, self.splat(2.0))), x)
+        """The hyperbolic tangent.
+
+        With x = n ln(2) / 2 + r, s = 2^n and w = tanh r, the addition theorem reads
+
+            tanh x = (w (s + 1) - (1 - s)) / ((s + 1) - w (1 - s))
+
+        in which no digits cancel near 0, a zero keeps its sign, and rounding cannot carry the quotient past 1.
+        """
+        one = self.splat(1.0)
+        x = self._clamp(b, x, -self._format.tanh_one * _HALF_LN2, self._format.tanh_one * _HALF_LN2)
+        bits, n = self._round(b, x, 2.0 * _LOG2_E, self._format.bias)
+        r = self.fma(b, n, self.splat(-_HALF_LN2), x)
+        w = b.fmul(r, self._polynomial(b, b.fmul(r, r), (1.0, *self._format.tanh)))
+        s = self._power_of_two(b, bits)
+        more, less = b.fadd(s, one), b.fsub(one, s)
+        return self._divide(b, self.fma(b, w, more, b.fneg(less)), self.fma(b, b.fneg(w), less, more))
 
     def erf(self, b: ir.IRBuilder, x: Any) -> Any:
         """The error function; float64 calls the maths library for each lane."""
-        if self._format is _FLOAT32:
-            return self._odd_quotient(b, x, _ERF_BOUND, _ERF_P, _ERF_Q)
-        return self._each_lane(b, self._declare("erf", self._scalar, [self._scalar]), x)
+        if self._format is _FLOAT64:
+            return self._each_lane(b, self._declare("erf", self._scalar, [self._scalar]), x)
+        a = self._least(b, self.splat(_ERF_ONE), self.abs(b, x))
+        logarithm = b.fmul(a, self._polynomial(b, a, _ERF))
+        bits, n = self._round(b, logarithm, _LOG2_E, self._format.bias)
+        r = self.fma(b, n, self.splat(-2.0 * _HALF_LN2), logarithm)
+        s = self._power_of_two(b, bits)
+        return self._call(b, "copysign", self.fma(b, s, self._expm1_reduced(b, r), b.fsub(s, self.splat(1.0))), x)
 
     # Logarithms
 
@@ -248,11 +272,10 @@ class Maths:
 
     def log1p(self, b: ir.IRBuilder, x: Any) -> Any:
         """log(1 + x), precise near 0."""
-        one = self.splat(1.0)
-        total = b.fadd(one, x)
-        lost = b.fsub(x, b.fsub(total, one))  # what rounding took from 1 + x
-        y = self._log(b, total, self.splat(self._format.bias), b.fmul(lost, self._invert(b, total)))
-        return self._copysign(b, self._log_specials(b, total, y), x)
+        total = b.fadd(self.splat(1.0), x)
+        lost = b.fsub(x, b.fsub(total, self.splat(1.0)))  # what rounding took from 1 + x
+        y = self._log(b, total, self.splat(self._format.bias), self._divide(b, lost, total))
+        return self._call(b, "copysign", self._log_specials(b, total, y), x)
 
     def _log(self, b: ir.IRBuilder, x: Any, bias: Any, correction: Any) -> Any:
         """log(x) + correction of a positive normal x with its exponent's bias, after fdlibm's log and log1p."""
@@ -264,7 +287,7 @@ class Maths:
         last_bits = b.or_(b.lshr(moved, self._integer(form.fraction)), self._integer(self._pattern(2.0**form.fraction)))
         k = b.fsub(b.bitcast(last_bits, self.vec), b.fadd(bias, self.splat(2.0**form.fraction)))
         f = b.fsub(b.bitcast(reduced, self.vec), self.splat(1.0))
-        s = b.fmul(f, self._invert(b, b.fadd(f, self.splat(2.0))))
+        s = self._divide(b, f, b.fadd(f, self.splat(2.0)))
         z = b.fmul(s, s)
         half_square = b.fmul(b.fmul(f, f), self.splat(0.5))
         series = b.fmul(z, self._polynomial(b, z, form.log))
@@ -274,18 +297,17 @@ class Maths:
 
     def _log_specials(self, b: ir.IRBuilder, x: Any, y: Any) -> Any:
         """The logarithm y of x where x is positive and finite, and what torch gives elsewhere."""
-        zero = self.splat(0.0)
         finite = b.select(b.fcmp_ordered("<", x, self.splat(math.inf)), y, x)
-        edge = b.select(b.fcmp_ordered("==", x, zero), self.splat(-math.inf), self.splat(math.nan))
-        return b.select(b.fcmp_ordered("<=", x, zero), edge, finite)
+        edge = b.select(b.fcmp_ordered("==", x, self.splat(0.0)), self.splat(-math.inf), self.splat(math.nan))
+        return b.select(b.fcmp_ordered("<=", x, self.splat(0.0)), edge, finite)
 
     # Pieces
 
-    def _reduce(self, b: ir.IRBuilder, x: Any, bias: int) -> tuple[Any, Any, Any]:
-        """x = n ln 2 + r with |r| <= ln(2) / 2: (n + bias in the last bits of a float, n, r)."""
-        bits, n = self._round(b, x, _LOG2_E, bias)
-        r = self.fma(b, n, self.splat(-self._format.ln2_high), x)
-        return bits, n, self.fma(b, n, self.splat(-self._format.ln2_low), r)
+    def _reduce(self, b: ir.IRBuilder, x: Any, bias: int, sign: int = 1) -> tuple[Any, Any, Any]:
+        """sign x = n ln 2 + sign r with |r| <= ln(2) / 2: (n + bias in the last bits of a float, n, r)."""
+        bits, n = self._round(b, x, sign * _LOG2_E, bias)
+        r = self.fma(b, n, self.splat(-sign * self._format.ln2_high), x)
+        return bits, n, self.fma(b, n, self.splat(-sign * self._format.ln2_low), r)
 
     def _magic(self, bias: int) -> float:
         """A number so large that adding it leaves the rounded other addend, plus bias, in the last bits."""
@@ -301,24 +323,9 @@ class Maths:
         """2^n from n + bias in the last bits of a float, for normal results, 0 and infinity."""
         return b.bitcast(b.shl(b.bitcast(bits, self._integers), self._integer(self._format.fraction)), self.vec)
 
-    def _exp_reduced(self, b: ir.IRBuilder, r: Any) -> Any:
-        return self._polynomial(b, r, (1.0, 1.0, *self._format.exp))
-
-    def _expm1(self, b: ir.IRBuilder, x: Any) -> Any:
-        """e^x - 1 for x from ``expm1_low`` to ``exp_high``, but for the sign of zero."""
-        # With half of 2^n, which is finite wherever the result is.
-        bits, _, r = self._reduce(b, x, self._format.bias - 1)
-        half = self._power_of_two(b, bits)
-        e_r_minus_1 = self.fma(b, b.fmul(r, r), self._polynomial(b, r, self._format.exp), r)
-        y = self.fma(b, half, e_r_minus_1, b.fsub(half, self.splat(0.5)))
-        return b.fadd(y, y)
-
-    def _odd_quotient(self, b: ir.IRBuilder, x: Any, bound: float, p: Sequence[float], q: Sequence[float]) -> Any:
-        """x P(x^2) / Q(x^2) within the bound; beyond it the quotient stays, x grows and the result is cut at 1."""
-        square = self._least(b, self.splat(bound * bound), b.fmul(x, x))
-        numerator = b.fmul(x, self._polynomial(b, square, p))
-        y = b.fmul(numerator, self._invert(b, self._polynomial(b, square, q)))
-        return self._greatest(b, self.splat(-1.0), self._least(b, self.splat(1.0), y))
+    def _expm1_reduced(self, b: ir.IRBuilder, r: Any) -> Any:
+        """e^r - 1 for |r| <= ln(2) / 2."""
+        return self.fma(b, b.fmul(r, r), self._polynomial(b, r, self._format.exp), r)
 
     def _polynomial(self, b: ir.IRBuilder, x: Any, coefficients: Sequence[float]) -> Any:
         """c_0 + c_1 x + c_2 x^2 + ..."""
@@ -332,21 +339,25 @@ class Maths:
         return b.select(b.fcmp_ordered("<", bound, x), bound, x)
 
     def _greatest(self, b: ir.IRBuilder, bound: Any, x: Any) -> Any:
+        """The greater of the two, x where either is NaN."""
         return b.select(b.fcmp_ordered(">", bound, x), bound, x)
+
+    def _clamp(self, b: ir.IRBuilder, x: Any, low: float, high: float) -> Any:
+        return self._greatest(b, self.splat(low), self._least(b, self.splat(high), x))
+
+    def _divide(self, b: ir.IRBuilder, x: Any, y: Any) -> Any:
+        """x / y where y and 1 / y are normal numbers. The quotient of equals is 1, and of the lesser at most 1."""
+        if not self._estimates:
+            return b.fdiv(x, y)
+        inverse = self._avx512_call(b, "rcp14", y)
+        quotient = b.fmul(x, inverse)
+        # This way round, so that what remains of a zero by a number does not change the zero's sign.
+        excess = self.fma(b, y, quotient, b.fneg(x))
+        return self.fma(b, b.fneg(excess), inverse, quotient)
 
     def _unless_edge(self, b: ir.IRBuilder, error: Any, refined: Any, estimate: Any) -> Any:
         """The refined estimate, but where it or its argument is 0 or infinite, and so the error is not a number."""
         return b.select(b.fcmp_ordered(">", error, self.splat(-1.0)), refined, estimate)
-
-    def _invert(self, b: ir.IRBuilder, x: Any) -> Any:
-        """1 / x for x whose reciprocal is a normal number."""
-        if not self._estimates:
-            return b.fdiv(self.splat(1.0), x)
-        estimate = self._avx512_call(b, "rcp14", x)
-        return self.fma(b, estimate, self.fma(b, b.fneg(x), estimate, self.splat(1.0)), estimate)
-
-    def _copysign(self, b: ir.IRBuilder, magnitude: Any, sign: Any) -> Any:
-        return self._call(b, "copysign", magnitude, sign)
 
     @property
     def _estimates(self) -> bool:
@@ -356,10 +367,8 @@ class Maths:
     # LLVM
 
     def _pattern(self, value: float) -> int:
-        """The bits of a positive value, as an integer."""
-        significand, exponent = math.frexp(value)
-        fraction = round((2.0 * significand - 1.0) * 2.0**self._format.fraction)
-        return ((exponent - 1 + self._format.bias) << self._format.fraction) + fraction
+        """The bits of a value, as an integer."""
+        return int.from_bytes(struct.pack("<f" if self._format is _FLOAT32 else "<d", value), "little")
 
     def _integer(self, value: int) -> Any:
         return ir.Constant(self._integers, [ir.Constant(self._integers.element, value)] * self._lanes)
@@ -379,7 +388,8 @@ class Maths:
         masked = "mask." if name == "scalef" else ""
         if masked and self._bits == 512:
             values.append(ir.Constant(ir.IntType(32), 4))  # round as the control register says
-        name = f"llvm.x86.avx512.{masked}{name}.p{self._format.letter}.{self._bits}"
+        packed = "ps" if self._format is _FLOAT32 else "pd"
+        name = f"llvm.x86.avx512.{masked}{name}.{packed}.{self._bits}"
         return b.call(self._declare(name, self.vec, [value.type for value in values]), values)
 
     def _each_lane(self, b: ir.IRBuilder, function: Any, x: Any, *arguments: Any) -> Any:
