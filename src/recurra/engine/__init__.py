@@ -1,7 +1,9 @@
 """A cell through time: `scan`, its reference loop, its kernels, and how far gradients travel."""
 
 from recurra.engine.backprop import Full, Policy, Truncated, parse_policy, unroll
-from recurra.engine.scan import BACKENDS, Explanation, explain, scan
+from recurra.engine.choice import BACKENDS
+from recurra.engine.explain import Explanation, explain
+from recurra.engine.scan import scan
 
 __all__ = [
     "BACKENDS",

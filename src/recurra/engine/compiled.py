@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from recurra.engine.aten import LOWERINGS
-from recurra.engine.differentiate import Derivative, WeightGradient, differentiate
+from recurra.engine.differentiate import Derivative, differentiate
 from recurra.engine.graph import Graph, Node
+from recurra.engine.interpreter import interpret
 from recurra.engine.llvm.compiler import Program, compile_graph
 from recurra.engine.lowering import Split, split
 from recurra.engine.masking import Masked, mask
@@ -240,14 +241,32 @@ class _Scan(torch.autograd.Function):
         return results
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated in turn
+            return (None, None, *_differentiable(ctx.loop, ctx.shape, tensors, gradients, ctx.needs_input_grad[2:]))
         if ctx.versions != [array._version for array in (*ctx.histories.values(), *ctx.written)]:
             raise RuntimeError(
                 "the outputs of a scan were modified in place, and its backward pass reads them; modify a clone"
             )
-        return (None, None, *_backward(ctx.loop, ctx.shape, ctx.saved_tensors, ctx.histories, ctx.written, gradients,
-                                       ctx.needs_input_grad[2:]))  # fmt: skip
+        wanted = ctx.needs_input_grad[2:]
+        return (None, None, *_backward(ctx.loop, ctx.shape, tensors, ctx.histories, ctx.written, gradients, wanted))
+
+
+def _differentiable(
+    loop: Loop,
+    shape: _Shape,
+    tensors: tuple[Tensor, ...],
+    gradients: tuple[Tensor | None, ...],
+    wanted: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The gradients of a scan with a graph of their own: computed again by torch operations."""
+    emits, finals = interpret(loop.graph, shape.steps, shape.rows, *_sort(shape, tensors))
+    reached = [(r, g) for r, g in zip((*emits, *finals), gradients, strict=True) if g is not None and r.requires_grad]
+    results, arriving = [r for r, _ in reached], [g for _, g in reached]
+    sources = [tensor for tensor, needed in zip(tensors, wanted, strict=True) if needed]
+    found = iter(torch.autograd.grad(results, sources, arriving, create_graph=True, allow_unused=True))
+    return [next(found) if needed else None for needed in wanted]
 
 
 def _backward(

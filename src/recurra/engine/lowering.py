@@ -7,7 +7,7 @@ once; what the next state does not need and holds a product or a reduction is do
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -352,7 +352,7 @@ class Lowering:
 
     def product(self, value: Value, weight: int) -> Value:
         """Multiply rows by a matrix of parameters (K, N)."""
-        rows, columns = self.recording.shapes[weight]
+        rows, columns = self.recording.shapes[weight][-2:]
         pieces = as_number(self.builder, value).pieces
         if not value.is_plain or value.outer != 1 or sum(p.channels for p in pieces) != rows:
             raise CannotCompileError("a product of rows that are not a plain vector")
@@ -365,6 +365,9 @@ class Lowering:
     def block_product(self, value: Value, weight: int) -> Value:
         """Multiply blocks of rows (blocks, B, K) by a matrix (blocks, K, N) each: (blocks, B, N)."""
         blocks, rows, columns = self.recording.shapes[weight]
+        if blocks == 1 and value.actual[0] == 1:
+            result = self.product(value, weight)
+            return replace(result, actual=(1, *result.actual))
         if len(value.pieces) != 1 or value.shape != (blocks, rows) or value.axes != (1, 0, 2):
             raise CannotCompileError("a batched product that is not one of rows with a matrix per block")
         index = self._weight(weight, Weight(rows, columns, blocks))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recurra.engine.backprop import Full, Policy, Span, unroll
-from recurra.engine.library import Kernel, find_kernel, run_kernel
-from recurra.engine.loop import run_loop
-from recurra.errors import EngineError, ShapeError, nearest
+from recurra.engine.choice import check_cell_methods, choose_path
+from recurra.errors import ShapeError
 from recurra.state import batch_size, check_like, map_leaves, named_leaves
 
-__all__ = ["BACKENDS", "Explanation", "explain", "scan"]
-
-BACKENDS = ("auto", "library", "loop")
+__all__ = ["scan"]
 
 
 def scan(
@@ -42,7 +38,8 @@ def scan(
         reverse: read each row from its last valid step to its first. Outputs stay at the time of their input; `reset`
             marks the first step in reading order.
         backprop: how far gradients travel; default `Full()`.
-        backend: "auto" takes a kernel where the step has one, "loop" is the reference, "library" insists on a kernel.
+        backend: "auto" takes what is fastest, "llvm" insists on a compiled loop, "library" on a kernel of torch, "loop"
+            is the reference.
     Returns: (outputs (T, B, O), final state), the state of the type given.
     Raises: ShapeError or StateError if sizes or structures disagree; EngineError if the backend cannot run the cell.
     Gradient: into inputs, parameters and the given state, unless the policy cuts it.
@@ -58,7 +55,7 @@ def scan(
     alive = _alive(lengths, steps, rows, inputs)
     if reset is not None and (reset.shape != (steps, rows) or reset.dtype != torch.bool):
         raise ShapeError(f"reset must be ({steps}, {rows}) bool, not {tuple(reset.shape)} {reset.dtype}")
-    kernel = _choose(cell, inputs, backend)
+    run = choose_path(cell, inputs, state, backend).run
     if reset is not None and alive is not None:
         reset = reset & alive  # a mark in the padding must not touch the final state
     flip = _flip(lengths, steps) if reverse else None
@@ -70,63 +67,15 @@ def scan(
         piece = slice(*span)
         x = inputs[piece] if isinstance(inputs, Tensor) else map_leaves(lambda leaf: leaf[piece], inputs)
         masks = (None if mask is None else mask[piece] for mask in (alive, reset))
-        return run_kernel(kernel, cell, x, state, *masks) if kernel else run_loop(cell, x, state, *masks)
+        return run(cell, x, state, *masks)
 
     pieces, state = unroll(segment, [(0, steps)], state, backprop or Full())
     outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     return (outputs if flip is None else flip(outputs)), state
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Which path `scan` takes for a cell, and why."""
-
-    cell: str
-    path: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.cell}: {self.path} ({self.reason})"
-
-
-def explain(cell: Any) -> Explanation:
-    """Say which path `scan` takes for a cell with tensor inputs of the type of its weights, and why.
-
-    Raises: EngineError if it is no cell.
-    """
-    _check_cell(cell)
-    name, kernel = type(cell).__name__, find_kernel(cell)
-    if kernel is None:
-        return Explanation(name, "loop", f"no kernel computes {type(cell).step.__qualname__}; one Python call per step")
-    parameter = next(cell.parameters(), None)
-    on_cpu = parameter is None or parameter.device.type == "cpu"
-    backend = "torch's native CPU kernel" if on_cpu else "cuDNN"
-    if on_cpu and kernel.name == "lstm" and parameter is not None and parameter.dtype == torch.float32:
-        backend = "oneDNN's kernel"
-    return Explanation(name, "library", f"{backend} '{kernel.name}' computes {type(cell).step.__qualname__}")
-
-
-def _choose(cell: Any, inputs: Any, backend: str) -> Kernel | None:
-    if backend not in BACKENDS:
-        raise EngineError(f"unknown backend '{backend}'{nearest(backend, BACKENDS)}")
-    if backend == "loop":
-        return None
-    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
-    if kernel is None and backend == "library":
-        raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
-    return kernel
-
-
-def _check_cell(cell: Any) -> None:
-    if not (callable(getattr(cell, "step", None)) and callable(getattr(cell, "zero_state", None))):
-        raise EngineError(
-            f"{type(cell).__name__} is no cell: a cell has step(x, state) and zero_state(batch); "
-            f"recurra.cells and recurra.nn hold those of torch.nn"
-        )
-
-
 def _check_inputs(cell: Any, inputs: Any) -> tuple[int, int]:
-    _check_cell(cell)
+    check_cell_methods(cell)
     leaves = named_leaves(inputs).values()
     shapes = {tuple(leaf.shape[:2]) for leaf in leaves}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:

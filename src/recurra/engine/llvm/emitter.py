@@ -1,30 +1,32 @@
 """A scheduled graph as one native function that runs all steps: the loops, and what stands in them.
 
-    scan(table, strides, T, B, thread, threads, by_rows, barrier)
+    scan(table, strides, T, B, thread, threads, flags, barrier)
 
 `table` holds a pointer per array (`Layout.names` tells which), `strides` two numbers per matrix. Threads share either the
 rows, and then never meet, or the channels, and then wait for each other after each stage.
+`flags`: 1 to share rows, 2 if matrices are packed already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Iterator
+from typing import Any
 
 from llvmlite import ir
 
 from recurra.engine.graph import Graph, Node
 from recurra.engine.llvm.maths import Maths
 from recurra.engine.llvm.pointwise import INSTRUCTIONS
-from recurra.engine.llvm.schedule import Group, Home, ProductSet, Schedule
+from recurra.engine.llvm.schedule import MAX_GATES, Group, Home, ProductSet, Schedule
 from recurra.engine.llvm.target import Target
 
 __all__ = ["Emitter", "Layout"]
 
 i1, i32, i64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
+PREFETCHED = 16  # rows of a matrix between asking for weights and reading them
 
 
 @dataclass
@@ -82,12 +84,12 @@ class Emitter:
     def _function(self) -> None:
         kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, i64, i64, i64, i64, pointer])
         self.function = ir.Function(self.module, kind, "scan")
-        names = ("table", "strides", "T", "B", "thread", "threads", "by_rows", "barrier")
+        names = ("table", "strides", "T", "B", "thread", "threads", "flags", "barrier")
         for argument, name in zip(self.function.args, names, strict=True):
             argument.name = name
-        self.table, self.strides, self.T, self.B, self.thread, self.threads, by_rows, self.barrier = self.function.args
+        self.table, self.strides, self.T, self.B, self.thread, self.threads, flags, self.barrier = self.function.args
         self.b = b = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.by_rows = b.or_(b.icmp_signed("!=", by_rows, i(0)), i1(int(self.rows_only)))
+        self.by_rows = b.or_(b.trunc(flags, i1), i1(int(self.rows_only)))
         self.pointers: dict[tuple[str, int], Any] = {}
         self._load_pointers()
         self.scratch = self._allocate(
@@ -95,7 +97,8 @@ class Emitter:
         )
         self.turn = b.alloca(i64)
         b.store(i(0), self.turn)
-        self._pack()
+        with b.if_then(b.icmp_signed("==", b.and_(flags, i(2)), i(0))):
+            self._pack()
         first, last = self._share(self.B)
         self.row0, self.row1 = (b.select(self.by_rows, x, y) for x, y in ((first, i(0)), (last, self.B)))
         with self.loop(i(0), self.T) as step:
@@ -218,7 +221,7 @@ class Emitter:
             return 1, 1
         gates = max(len(products.products) for products in group.sets)
         inner = self._inner_panels(group)
-        panels = max(n for n in range(1, 5) if inner % n == 0 and (n == 1 or n * gates <= 4))
+        panels = max(n for n in range(1, 5) if inner % n == 0 and (n == 1 or n * gates <= MAX_GATES))
         return self.target.tiles[min(gates * panels, 4) - 1], panels
 
     def _width(self, group: Group) -> int:
@@ -475,6 +478,9 @@ class Emitter:
             )
             for v in range(vectors)
         ]
+        for v in range(vectors):  # weights stream from the second cache: ask for them in time
+            soon = b.add(at, i((v + PREFETCHED * vectors) * self.lanes))
+            b.call(self._prefetch(), [b.gep(weights, [soon], source_etype=self.real), i32(0), i32(3), i32(1)])
         after = []
         for place, line in zip(places, running, strict=True):
             value = self._spread(b.load(b.gep(place, [k], source_etype=self.real), typ=self.real), self.real)
@@ -488,6 +494,12 @@ class Emitter:
         b.cbranch(b.icmp_signed("<", following, i(length)), body, end)
         b.position_at_end(end)
         return after
+
+    def _prefetch(self) -> Any:
+        name = "llvm.prefetch.p0"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32]), name)
+        return self.module.globals[name]
 
     # what follows the products, for one row and panel
 

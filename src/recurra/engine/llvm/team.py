@@ -40,13 +40,13 @@ class Call(ctypes.Structure):
         ("strides", ctypes.c_void_p),
         ("steps", ctypes.c_int64),
         ("rows", ctypes.c_int64),
-        ("by_rows", ctypes.c_int64),
+        ("flags", ctypes.c_int64),
         ("barrier", ctypes.c_int64),
     )
 
 
 class Team:
-    """Runs ``function(table, strides, T, B, thread, threads, by_rows, barrier)`` in several threads at once.
+    """Runs ``function(table, strides, T, B, thread, threads, flags, barrier)`` in several threads at once.
 
     Args:
         fork: OpenMP's way to do so, and the function that each of its threads is to run; None for Python threads.
@@ -57,10 +57,10 @@ class Team:
         self._trampoline = trampoline
         self._pool: ThreadPoolExecutor | None = None
 
-    def run(self, address: int, table: Any, strides: Any, steps: int, rows: int, by_rows: bool, threads: int) -> None:
+    def run(self, address: int, table: Any, strides: Any, steps: int, rows: int, flags: int, threads: int) -> None:
         """Run it, and return when all threads have. The interpreter is free meanwhile."""
         if threads > 1 and self._fork is not None:
-            call = Call(address, ctypes.addressof(table), ctypes.addressof(strides), steps, rows, by_rows, 0)
+            call = Call(address, ctypes.addressof(table), ctypes.addressof(strides), steps, rows, flags, 0)
             self._fork(self._trampoline, ctypes.addressof(call), threads, 0)
             return
         barrier = ctypes.c_int64(0)
@@ -68,7 +68,7 @@ class Team:
 
         def work(thread: int) -> None:
             pointers = (ctypes.addressof(table), ctypes.addressof(strides))
-            function(*pointers, steps, rows, thread, threads, by_rows, ctypes.addressof(barrier))
+            function(*pointers, steps, rows, thread, threads, flags, ctypes.addressof(barrier))
 
         if threads == 1:
             work(0)

@@ -1,0 +1,82 @@
+"""Which path runs a cell: a compiled loop, a kernel of the framework's, or the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from recurra.engine.compiled import Plan, run_plan
+from recurra.engine.library import find_kernel, run_kernel
+from recurra.engine.loop import run_loop
+from recurra.engine.plans import find_plan
+from recurra.errors import EngineError, nearest
+from recurra.state import named_leaves
+
+__all__ = ["BACKENDS", "Path", "check_cell_methods", "choose_path"]
+
+BACKENDS = ("auto", "llvm", "library", "loop")
+
+
+class Path(NamedTuple):
+    """A way to run a cell: its backend, why it was chosen, and ``run(cell, inputs, state, alive, reset)``."""
+
+    backend: str
+    reason: str
+    run: Callable[..., tuple[Tensor, Any]]
+    plan: Plan | None = None
+
+
+def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Path:
+    """Choose how to run a cell over inputs (T, B, ...) from a state: a pure function of what they are.
+
+    Raises: EngineError for an unknown backend, or one that cannot run the cell.
+    """
+    if backend not in BACKENDS:
+        raise EngineError(f"unknown backend '{backend}'{nearest(backend, BACKENDS)}")
+    if backend == "loop":
+        return Path("loop", "asked for", run_loop)
+    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
+    library = kernel and Path("library", f"{_library(kernel.name, inputs)} computes it", partial(run_kernel, kernel))
+    if backend == "library":
+        if library is None:
+            raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
+        return library
+    found = _compiled(cell, inputs, state)
+    if backend == "llvm" and isinstance(found, str):
+        raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
+    if not isinstance(found, str):
+        return found
+    return library or Path("loop", f"{found}; one Python call per step", run_loop)
+
+
+def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
+    leaves = (*named_leaves(inputs).values(), *named_leaves(state).values())
+    if any(leaf.device.type != "cpu" for leaf in leaves):
+        return "compiled loops run on a CPU"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "compiled loops do not run inside transformations of torch.func"
+    plan = find_plan(cell, inputs, state, trains=torch.is_grad_enabled())
+    return plan if isinstance(plan, str) else Path("llvm", "compiled for this processor", partial(run_plan, plan), plan)
+
+
+def _library(name: str, inputs: Tensor) -> str:
+    if inputs.device.type != "cpu":
+        return f"cuDNN's kernel '{name}'"
+    is_onednn = name == "lstm" and inputs.dtype == torch.float32
+    return f"oneDNN's kernel '{name}'" if is_onednn else f"torch's CPU kernel '{name}'"
+
+
+def check_cell_methods(cell: Any) -> None:
+    """Check that something is a cell.
+
+    Raises: EngineError if it is not.
+    """
+    if not (callable(getattr(cell, "step", None)) and callable(getattr(cell, "zero_state", None))):
+        raise EngineError(
+            f"{type(cell).__name__} is no cell: a cell has step(x, state) and zero_state(batch); "
+            f"recurra.cells and recurra.nn hold those of torch.nn"
+        )
