@@ -25,7 +25,7 @@ from recurra.engine.llvm.team import Team, team
 
 __all__ = ["Program", "cache_directory", "compile_graph"]
 
-FORMAT = 1  # of what is on disk; a change of the generated code that its graph does not show must raise it
+FORMAT = 2  # of what is on disk; a change of the generated code that its graph does not show must raise it
 
 
 @dataclass(frozen=True)

@@ -378,7 +378,7 @@ class Emitter:
         for group in stage:
             self._group(group)
         self._finish_reductions(stage)
-        if self.schedule.has_products:
+        if self.schedule.mixes_channels:
             with self.b.if_then(self.b.not_(self.by_rows)):
                 self._wait()
 

@@ -90,9 +90,17 @@ class Schedule:
     reductions: list[Node]
 
     @property
-    def has_products(self) -> bool:
-        """Do channels depend on other channels?"""
-        return any(group.sets for stage in self.stages for group in stage)
+    def mixes_channels(self) -> bool:
+        """Do channels depend on other channels, so that threads that share them must wait for each other?"""
+        groups = [group for stage in self.stages for group in stage]
+        if any(group.sets for group in groups) or len({(group.channels, group.blocks) for group in groups}) > 1:
+            return True
+        read = {(*node.attributes, node.channels) for node in self.graph.nodes() if node.op == "carry"}
+        written = set()
+        for leaf, pieces in enumerate(self.graph.next_carry):
+            columns = accumulate((piece.channels for piece in pieces), initial=0)
+            written |= {(leaf, column, piece.channels) for piece, column in zip(pieces, columns, strict=False)}
+        return not read <= written  # a state whose parts change places
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -124,7 +132,7 @@ class _Scheduling:
             if node.op == "product":
                 for piece in node.inputs:
                     self._in_memory(piece)
-        last = max([*self.levels.values(), 0])
+        last = max([*self.levels.values(), *map(self._written, (*self.stores, *self.graph.sums)), 0])
         stages = [self._stage(number) for number in range(last, -1, -1)][::-1]
         reductions = [node for node in self.nodes if node.op in REDUCTIONS]
         return Schedule(self.graph, stages, self.homes, self.levels, self.scratch, reductions)
@@ -140,6 +148,10 @@ class _Scheduling:
             return 0
         # one number per row is read from memory, not from the lanes where it was computed
         return self.levels[node] + (node.op in REDUCTIONS or (node.op == "product" and node.channels == 1))
+
+    def _written(self, node: Node) -> int:
+        """The stage in which a node is stored; a reduction is complete after its own."""
+        return self.levels.get(node, 0) + (node.op in REDUCTIONS)
 
     def _store(self, node: Node, home: Home) -> None:
         self.stores.setdefault(node, []).append(home)
@@ -161,13 +173,13 @@ class _Scheduling:
             return groups.setdefault((channels, blocks), Group(channels, blocks))
 
         for node, homes in self.stores.items():
-            if self.levels.get(node, 0) == number:
+            if self._written(node) == number:
                 group(node, node.channels).stores.append((node, homes))
         for node in self.nodes:
             if node.op in REDUCTIONS and self.levels[node] == number:
                 group(node.inputs[0], node.inputs[0].channels).reductions.append(node)
         for index, node in enumerate(self.graph.sums):
-            if self.levels.get(node, 0) == number:
+            if self._written(node) == number:
                 group(node, node.channels).sums.append((index, node))
         for found in groups.values():
             wanted = [node for node, _ in found.stores]
