@@ -107,7 +107,8 @@ class _Scan(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.loop, ctx.shape, ctx.left, ctx.versions = loop, shape, left, left.versions()
         ctx.set_materialize_grads(False)
-        return (*emits, *finals)
+        # aliases: a tensor that knows this function must not be kept by it, nor be a view that torch forbids to modify
+        return tuple(result.detach() for result in (*emits, *finals))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
