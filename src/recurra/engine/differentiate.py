@@ -336,23 +336,30 @@ class _Differentiation:
                 return b.node("carry", (), node.channels, (number, column))
             pieces = self.forward.emits[number]
             return self._stream(("gradient", number), Array(sum(p.channels for p in pieces)), node.channels, column)
-        if node.index < self.first:
-            if node in self.available:
-                kind, number, column = self.available[node]
-                if kind == "next":
-                    self._history(number)
-                    array = Array(self.forward.carries[number], shift=1)
-                    return self._stream(("history", number), array, node.channels, column)
-                width = sum(p.channels for p in (self.forward.emits[number] if kind == "emit" else self.result.kept))
-                return self._stream((kind, number), Array(width), node.channels, column)
-            if node.op == "carry":
-                number, column = node.attributes
-                self._history(number)
-                return self._stream(("history", number), Array(self.forward.carries[number]), node.channels, column)
-            if node.op == "stream":
-                number, column = node.attributes
-                return self._stream(("stream", number), self.forward.streams[number], node.channels, column)
+        if node.index < self.first and (node.is_leaf or node in self.available):
+            read = self._read_again(node)
+            if read is not None:  # true and false are kept as 1 and 0
+                return b.pointwise("ne", read, b.constant(0.0)) if node.is_boolean else read
         return b.node(node.op, [self._write(i, memo) for i in node.inputs], node.channels, node.attributes)
+
+    def _read_again(self, node: Node) -> Node | None:
+        """Return what the backward pass finds of a node in memory; None for a constant or a parameter."""
+        if node in self.available:
+            kind, number, column = self.available[node]
+            if kind == "next":
+                self._history(number)
+                array = Array(self.forward.carries[number], shift=1)
+                return self._stream(("history", number), array, node.channels, column)
+            width = sum(p.channels for p in (self.forward.emits[number] if kind == "emit" else self.result.kept))
+            return self._stream((kind, number), Array(width), node.channels, column)
+        if node.op == "carry":
+            number, column = node.attributes
+            self._history(number)
+            return self._stream(("history", number), Array(self.forward.carries[number]), node.channels, column)
+        if node.op == "stream":
+            number, column = node.attributes
+            return self._stream(("stream", number), self.forward.streams[number], node.channels, column)
+        return None
 
     def _history(self, leaf: int) -> None:
         if leaf not in self.result.histories:

@@ -21,8 +21,10 @@ def interpret(
     vectors: Sequence[Tensor],
     weights: Sequence[Tensor],
     states: Sequence[Tensor],
+    *,
+    backward: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Run a graph from the first step to the last.
+    """Run a graph from the first step to the last, or from the last to the first.
 
     Args:
         streams: (T·B, width), or (B, width) where it is the same at all steps.
@@ -33,14 +35,14 @@ def interpret(
     """
     emits: list[list[Tensor]] = [[] for _ in graph.emits]
     nodes, carried = graph.nodes(), list(states)
-    for t in range(steps):
+    for t in reversed(range(steps)) if backward else range(steps):
         values: dict[Node, Tensor] = {}
         for node in nodes:
             values[node] = _value(node, values, graph, t, rows, streams, vectors, weights, carried)
         for written, pieces in zip(emits, graph.emits, strict=True):
             written.append(_join(pieces, values, rows))
         carried = [_join(pieces, values, rows) for pieces in graph.next_carry]
-    return [torch.stack(written) for written in emits], carried
+    return [torch.stack(written[::-1] if backward else written) for written in emits], carried
 
 
 def _join(pieces: Sequence[Node], values: dict[Node, Tensor], rows: int) -> Tensor:
@@ -90,13 +92,13 @@ def _like(inputs: list[Tensor], like: Tensor) -> list[Tensor]:
 
 def _product(node: Node, values: dict[Node, Tensor], weights: Sequence[Tensor], rows: int) -> Tensor:
     number, transposed, first_column, first_rows, blocks = node.attributes
-    assert not transposed, "backward graphs are not interpreted"
-    width = node.channels // blocks
-    matrix = weights[number].reshape(blocks, *weights[number].shape[-2:])[:, :, first_column : first_column + width]
+    matrix = weights[number].reshape(blocks, *weights[number].shape[-2:])
+    matrix = matrix.transpose(1, 2) if transposed else matrix
+    columns = slice(first_column, first_column + node.channels // blocks)
     result: Tensor | None = None
     for piece, row in zip(node.inputs, first_rows, strict=True):
         x = values[piece].expand(rows, piece.channels).reshape(rows, blocks, -1)
-        part = torch.einsum("rbk,bkn->rbn", x, matrix[:, row : row + x.shape[-1]])
+        part = torch.einsum("rbk,bkn->rbn", x, matrix[:, row : row + x.shape[-1], columns])
         result = part if result is None else result + part
     assert result is not None
     return result.reshape(rows, node.channels)

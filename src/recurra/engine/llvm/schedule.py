@@ -139,7 +139,7 @@ class _Scheduling:
 
     def _level(self, node: Node) -> int:
         if node.op == "product":
-            return max(-1 if i in self.homes and i.is_leaf else self.levels.get(i, 0) for i in node.inputs) + 1
+            return max(-1 if i in self.homes and i.is_leaf else self._written(i) for i in node.inputs) + 1
         return max((self._ready(i) for i in node.inputs), default=0)
 
     def _ready(self, node: Node) -> int:
