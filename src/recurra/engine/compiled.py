@@ -17,7 +17,7 @@ from recurra.engine.loops import DTYPES, Loop
 from recurra.engine.lowering import Split, split
 from recurra.engine.masking import mask
 from recurra.engine.native import Feed, Given, run_loop_natively
-from recurra.engine.recording import CannotCompileError, Reference, find_tensor, record, replay
+from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
 from recurra.state import from_named, named_leaves
 
 __all__ = ["Plan", "make_plan", "run_plan"]
@@ -34,7 +34,8 @@ class Plan:
     def __post_init__(self) -> None:
         self.feeds = _find_feeds(self.split)
         made = {self.split.streams[stream].number for stream in self.feeds}
-        self.before = [call for call in self.split.before if not made.intersection(call.outputs)]
+        before = [call for call in self.split.before if not made.intersection(call.outputs)]
+        self.before, self.after = _Replay(before), _Replay(self.split.after)
 
     def loop(self, *, reset: bool, alive: bool, fresh_has_gradient: bool) -> Loop:
         """Return the loop with or without masks."""
@@ -72,7 +73,7 @@ def run_plan(
     known = {n: leaf.flatten(0, 1) for n, leaf in zip(recording.inputs, leaves, strict=True)}
     known.update((n, find_tensor(cell, path)) for n, path in recording.captured.items())
     known.update((n, torch.tensor(value, dtype=plan.dtype)) for n, value in recording.numbers.items())
-    replay(plan.before, known, steps * rows)
+    plan.before.run(known, steps * rows)
     read = [plan.feeds[n][0] if n in plan.feeds else number for n, (number, _) in enumerate(parts.streams)]
     streams = [known[number].reshape(steps * rows, -1).to(plan.dtype) for number in read]
     feeds = {n: Feed(known[w], None if b is None else known[b]) for n, (_, w, b) in plan.feeds.items()}
@@ -94,7 +95,7 @@ def run_plan(
         return emits[0].view(steps, rows, *recording.shapes[recording.output][1:]), final
     for number, leaf in zip(parts.leaving, emits, strict=True):
         known[number] = leaf.view(steps * rows, *recording.shapes[number][1:])
-    replay(parts.after, known, steps * rows)
+    plan.after.run(known, steps * rows)
     output = known[parts.output].view(steps, rows, *recording.shapes[parts.output][1:])
     if alive is not None:
         output = torch.where(alive.reshape(*alive.shape, *[1] * (output.ndim - 2)), output, output.new_zeros(()))
@@ -105,6 +106,25 @@ def _vector(tensor: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     if not shape:
         return tensor.reshape(-1)
     return tensor.reshape([size for size in tensor.shape if size != 1]).expand(shape).reshape(-1)
+
+
+class _Replay:
+    """Calls that are performed again and again: those of one result with plain arguments in the shortest way."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.calls = calls
+        self.is_plain = [
+            len(call.outputs) == 1 and not call.kwargs and not any(isinstance(a, (Batch, list)) for a in call.args)
+            for call in calls
+        ]
+
+    def run(self, known: dict[int, Tensor], rows: int) -> None:
+        for call, plain in zip(self.calls, self.is_plain, strict=True):
+            if plain:
+                arguments = [known[a.number] if type(a) is Reference else a for a in call.args]
+                known[call.outputs[0]] = call.function(*arguments)  # type: ignore[index]
+            else:
+                replay([call], known, rows)
 
 
 def _find_feeds(parts: Split) -> dict[int, tuple[int, int, int | None]]:

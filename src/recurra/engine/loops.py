@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -37,6 +38,7 @@ class Loop:
         # a leaf of the next state that is emitted, too, is written once: its history is the array
         self.aliases = [_find(pieces, self.graph.next_carry) for pieces in self.graph.emits]
         self.bias_sums: dict[int, list[int]] = {}
+        self.sum_places: list[tuple[int, int]] = []
         self._derivative: Derivative | None = None
         self._programs: dict[str, Program] = {}
 
@@ -77,6 +79,8 @@ class Loop:
                 if piece not in sums:
                     sums.append(piece)
             self.bias_sums[number] = [sums.index(piece) for piece in graph.emits[number]]
+        ends = list(accumulate((node.channels for node in sums), initial=0))
+        self.sum_places = list(pairwise(ends))
         return replace(graph, sums=sums)
 
     def _compile(self, graph: Graph, *, backward: bool, histories: frozenset[int]) -> Program:

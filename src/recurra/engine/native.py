@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +20,13 @@ from recurra.engine.graph import Node
 from recurra.engine.interpreter import interpret
 from recurra.engine.llvm.compiler import Program
 from recurra.engine.loops import Loop
-from recurra.engine.products import accumulate, multiply
+from recurra.engine.products import accumulate as add_product
+from recurra.engine.products import multiply
 
 __all__ = ["Feed", "Given", "run_loop_natively"]
 
 PIECE_BYTES = 3 << 19  # of streams and gradients at a time: what a core's second cache holds beside the weights
+SMALL = 500_000  # multiply-adds of all rows and steps for which waking a second thread does not pay
 LEAST_ROWS = 256  # of a product, for it to be as fast as a large one
 
 
@@ -139,7 +142,7 @@ def _forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> t
     if trains and loop.derivative.kept:
         kept = torch.empty(steps, rows, sum(node.channels for node in loop.derivative.kept), dtype=loop.dtype)
         emits.append(kept)
-    call = _Call(program, loop.dtype, rows, carries, histories, given)
+    call = _Call(program, loop.dtype, steps, rows, carries, histories, given)
     streams = [stream.contiguous() for stream in given.streams]
     for first, last in _pieces(steps, rows, [loop.graph.streams[n].width for n in given.feeds]):
         part = slice(first * rows, last * rows)
@@ -172,6 +175,7 @@ class _Call:
         self,
         program: Program,
         dtype: torch.dtype,
+        steps: int,
         rows: int,
         carries: list[Tensor],
         histories: frozenset[int],
@@ -179,6 +183,8 @@ class _Call:
     ) -> None:
         layout, threads = program.layout, torch.get_num_threads()
         self.program, self.rows = program, rows
+        if steps * rows * program.work < SMALL:
+            threads = 1
         self.by_rows = program.by_rows_only or rows >= 8 * threads
         self.threads = min(threads, rows) if self.by_rows else threads
         lanes = (program.lanes, 1)
@@ -186,7 +192,7 @@ class _Call:
             "packed": [torch.empty(size, dtype=dtype) for size in layout.packed],
             "scratch": [torch.empty(rows * width, dtype=dtype) for width in program.scratch],
             "row": [torch.empty(rows * width, dtype=dtype) for _ in range(program.reductions) for width in lanes],
-            "sum": [torch.zeros(self.threads, blocks, padded, dtype=dtype) for blocks, padded, _ in layout.sums],
+            "sum": self._sums(dtype),
             "vector": [vector.contiguous() for vector in given.vectors],
             "weight": given.weights,
             "carry": carries,
@@ -222,10 +228,20 @@ class _Call:
         program.team.run(program.address, table, self.strides, last - first, self.rows, flags, self.threads)
         self.is_packed = True
 
-    def sums(self) -> list[Tensor]:
-        """Return the sums over rows and steps."""
+    def _sums(self, dtype: torch.dtype) -> list[Tensor]:
+        """Make room for the sums of every thread, side by side; return where each begins."""
+        self.room = torch.zeros(self.threads, self.program.layout.sums_size, dtype=dtype)
+        sizes = [blocks * padded for blocks, padded, _ in self.program.layout.sums]
+        return list(self.room[0].split(sizes)) if sizes else []
+
+    def sums(self) -> Tensor:
+        """Return the sums over rows and steps, side by side."""
+        total = self.room.sum(0) if self.threads > 1 else self.room[0]
         shapes = self.program.layout.sums
-        return [t.sum(0)[:, :size].flatten() for t, (_, _, size) in zip(self.arrays["sum"], shapes, strict=True)]
+        if all(padded == size for _, padded, size in shapes):
+            return total
+        parts = total.split([blocks * padded for blocks, padded, _ in shapes])
+        return torch.cat([p.view(b, n)[:, :size].flatten() for p, (b, n, size) in zip(parts, shapes, strict=True)])
 
 
 def _strides(weight: Tensor) -> tuple[int, int, int]:
@@ -266,10 +282,13 @@ def _backward(
     fixed = {n for n in range(len(derivative.graph.emits)) if n >= len(loop.graph.streams) or n in given.feeds}
     widths = [sum(piece.channels for piece in pieces) for pieces in derivative.graph.emits]
     whole = {n: torch.empty(steps, rows, width, dtype=loop.dtype) for n, width in enumerate(widths) if n not in fixed}
-    call = _Call(loop.backward(), loop.dtype, rows, carries, frozenset(), given)
+    call = _Call(loop.backward(), loop.dtype, steps, rows, carries, frozenset(), given)
     products = _Products(loop, given, needed, left, rows)
+    room: dict[int, Tensor] = {}
     for first, last in _pieces(steps, rows, [widths[n] for n in fixed], from_end=True):
-        piece = {n: torch.empty((last - first) * rows, widths[n], dtype=loop.dtype) for n in fixed}
+        length = (last - first) * rows  # the first piece is the longest
+        room = room or {n: torch.empty(length, widths[n], dtype=loop.dtype) for n in fixed}
+        piece = {n: array[:length] for n, array in room.items()}
         fed = products.again(first, last, derivative.sources)
         call.run(
             first,
@@ -294,7 +313,7 @@ def _backward(
         total = products.feeds.get(number)
         results.append(None if total is None else _like(total, feed.weight))
         places = loop.bias_sums.get(number)
-        results.append(None if feed.bias is None or places is None else torch.cat([sums[n] for n in places]))
+        results.append(None if feed.bias is None or places is None else _pick(sums, [loop.sum_places[n] for n in places]))
     results += _vector_gradients(loop, given, sums)
     results += [products.weight(n) if needed.weights[n] else None for n in range(len(given.weights))]
     return [*results, *(array[steps % 2] for array in carries)]
@@ -332,7 +351,7 @@ class _Products:
                 self.inputs[number][part] = multiply(gradient, weight)
             if self.needed.feeds[number].weight:
                 x = self.given.streams[number][part]
-                self.feeds[number] = accumulate(self.feeds.get(number), gradient.t(), x.t())
+                self.feeds[number] = add_product(self.feeds.get(number), gradient.t(), x.t())
         for found in self.loop.derivative.weights:
             if self.needed.weights[found.weight]:
                 blocks = self._blocks(found)
@@ -346,7 +365,7 @@ class _Products:
     def _add(self, found: WeightGradient, place: int, gradient: Tensor, x: Tensor, blocks: int) -> None:
         key = (found, place)
         if blocks == 1:
-            self.parts[key] = accumulate(self.parts.get(key), gradient.t(), x.t())
+            self.parts[key] = add_product(self.parts.get(key), gradient.t(), x.t())
             return
         g = gradient.unflatten(1, (blocks, -1)).permute(1, 2, 0)
         total = g @ x.unflatten(1, (blocks, -1)).transpose(0, 1)
@@ -391,13 +410,32 @@ def _like(total: Tensor, weight: Tensor) -> Tensor:
     return total.t() if weight.stride(0) == 1 else total.t().contiguous()
 
 
-def _vector_gradients(loop: Loop, given: Given, sums: list[Tensor]) -> list[Tensor]:
-    results = [torch.zeros_like(vector) for vector in given.vectors]
-    for (number, column), total in zip(loop.derivative.vectors, sums, strict=False):
-        if len(results[number]) == 1:
-            results[number] += total.sum()
-        else:
-            results[number][column : column + len(total)] += total
+def _pick(sums: Tensor, places: list[tuple[int, int]]) -> Tensor:
+    """Return the sums at places (start, stop): without a copy if they lie side by side."""
+    if all(before[1] == after[0] for before, after in pairwise(places)):
+        return sums[places[0][0] : places[-1][1]]
+    return torch.cat([sums[start:stop] for start, stop in places])
+
+
+def _vector_gradients(loop: Loop, given: Given, sums: Tensor) -> list[Tensor]:
+    results = []
+    for number, vector in enumerate(given.vectors):
+        parts = [
+            (column, *place)
+            for (n, column), place in zip(loop.derivative.vectors, loop.sum_places, strict=False)
+            if n == number
+        ]
+        columns = list(accumulate((stop - start for _, start, stop in parts), initial=0))
+        if parts and columns[-1] == len(vector) and columns[:-1] == [column for column, *_ in parts]:
+            results.append(_pick(sums, [(start, stop) for _, start, stop in parts]))
+            continue
+        total = torch.zeros_like(vector)
+        for column, start, stop in parts:
+            if len(vector) == 1:
+                total += sums[start:stop].sum()
+            else:
+                total[column : column + stop - start] += sums[start:stop]
+        results.append(total)
     return results
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from recurra.engine.compiled import Plan, make_plan, run_plan
 from recurra.engine.loop import run_loop
 from recurra.engine.recording import CannotCompileError, tensors_of
-from recurra.engine.signature import signature
+from recurra.engine.signature import quick_signature, signature
 from recurra.state import map_leaves, named_leaves
 
 __all__ = ["find_plan"]
@@ -23,6 +23,7 @@ STEPS, ROWS = 3, 3  # of the trial
 CLOSE = {torch.float32: 1e-3, torch.float64: 1e-8}  # relative; a wrong derivative is off by far more
 
 _lock = threading.RLock()
+_recent: dict[Hashable, tuple[Plan | str, list[Any]]] = {}
 _plans: OrderedDict[Hashable, tuple[Plan | str, list[Any]]] = OrderedDict()
 
 
@@ -35,8 +36,22 @@ def find_plan(cell: Any, inputs: Any, state: Any, *, trains: bool) -> Plan | str
     Args:
         trains: are gradients wanted?
     """
+    quick = quick_signature(cell, inputs)
+    if quick is not None:
+        known = _recent.get((quick[0], trains))
+        if known is not None:
+            return known[0]
     kind, held = signature(cell, inputs)
     key = (kind, trains)
+    plan = _find(key, held, cell, inputs, state, trains)
+    if quick is not None:
+        if len(_recent) >= KEPT:
+            _recent.clear()
+        _recent[quick[0], trains] = (plan, quick[1])
+    return plan
+
+
+def _find(key: Hashable, held: list[Any], cell: Any, inputs: Any, state: Any, trains: bool) -> Plan | str:
     with _lock:
         if key in _plans:
             _plans.move_to_end(key)

@@ -37,6 +37,7 @@ class Program:
         layout: what its table of pointers holds.
         scratch: width of each scratch array (B, width).
         reductions: how many numbers per row it needs, and `lanes` of each on the way.
+        work: multiply-adds per row and step, with every pointwise operation counted as ten.
     """
 
     address: int
@@ -45,7 +46,7 @@ class Program:
     reductions: int
     lanes: int
     by_rows_only: bool
-    weight_bytes: int
+    work: int
     team: Team
 
 
@@ -109,7 +110,6 @@ def _build(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], 
         _save(key, stored)
     workers = team()
     address = _link(stored, target)
-    size = 4 if dtype == "float32" else 8
     return Program(
         address,
         emitter.layout,
@@ -117,7 +117,7 @@ def _build(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], 
         len(planned.reductions),
         emitter.lanes,
         emitter.rows_only,
-        size * sum(emitter.layout.packed),
+        sum(emitter.layout.packed) + 10 * sum(node.channels for node in graph.nodes() if node.is_pointwise),
         workers,
     )
 

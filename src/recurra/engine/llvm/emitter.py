@@ -43,6 +43,11 @@ class Layout:
     packed: list[int] = field(default_factory=list)
     sums: list[tuple[int, int, int]] = field(default_factory=list)
 
+    @property
+    def sums_size(self) -> int:
+        """Numbers that all sums of a thread take up, side by side."""
+        return sum(blocks * padded for blocks, padded, _ in self.sums)
+
 
 class Emitter:
     """Writes one function.
@@ -612,8 +617,7 @@ class Emitter:
 
     def _accumulate(self, number: int, value: Any, panel: Any) -> None:
         b = self.b
-        blocks, padded, _ = self.layout.sums[number]
-        offset = b.add(b.mul(self.thread, i(blocks * padded)), b.mul(panel, i(self.lanes)))
+        offset = b.add(b.mul(self.thread, i(self.layout.sums_size)), b.mul(panel, i(self.lanes)))
         place = b.gep(self.pointers["sum", number], [offset], source_etype=self.real)
         self._save(b.fadd(self._load(place, None), value), place, None)
 
