@@ -18,6 +18,7 @@ from llvmlite import ir
 
 from recurra import __version__
 from recurra.engine.graph import Graph
+from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
 from recurra.engine.llvm.schedule import schedule
 from recurra.engine.llvm.target import Target, host_target, machine
@@ -25,7 +26,7 @@ from recurra.engine.llvm.team import Team, team
 
 __all__ = ["Program", "cache_directory", "compile_graph"]
 
-FORMAT = 2  # of what is on disk; a change of the generated code that its graph does not show must raise it
+FORMAT = 3  # of what is on disk; a change of the generated code that its graph does not show must raise it
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ _engines: list[Any] = []  # the code lives as long as these
 
 
 def compile_graph(
-    graph: Graph, dtype: str, *, backward: bool, histories: frozenset[int], target: Target | None = None
+    graph: Graph,
+    dtype: str,
+    *,
+    backward: bool = False,
+    histories: frozenset[int] = frozenset(),
+    direct: bool = False,
+    target: Target | None = None,
 ) -> Program:
     """Return the native function of a graph, from memory, from disk, or newly compiled.
 
@@ -64,13 +71,14 @@ def compile_graph(
         dtype: "float32" or "float64".
         backward: run from the last step to the first.
         histories: leaves of the state of which all steps are kept; of the others, the last two.
+        direct: read matrices where they are, for few rows; see `recurra.engine.llvm.direct`.
         target: another than this machine's, for tests.
     """
     target = target or host_target()
-    key = _key(graph, dtype, backward, histories, target)
+    key = _key(graph, dtype, backward, histories, direct, target)
     with _lock:
         if key not in _programs:
-            _programs[key] = _build(graph, dtype, backward, histories, target, key)
+            _programs[key] = _build(graph, dtype, backward, histories, direct, target, key)
         return _programs[key]
 
 
@@ -95,14 +103,17 @@ def _version() -> str:
     return f"{FORMAT} {__version__} {llvmlite.__version__} {sys.platform} {cpu}"
 
 
-def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], target: Target) -> str:
-    described = f"{_version()}\n{target}\n{dtype} {backward} {sorted(histories)}\n{graph.text()}"
+def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target) -> str:
+    described = f"{_version()}\n{target}\n{dtype} {backward} {sorted(histories)} {direct}\n{graph.text()}"
     return hashlib.sha256(described.encode()).hexdigest()
 
 
-def _build(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], target: Target, key: str) -> Program:
+def _build(
+    graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target, key: str
+) -> Program:
     planned = schedule(graph)
-    emitter = Emitter(planned, dtype, target, backward=backward, histories=histories)
+    kind = DirectEmitter if direct else Emitter
+    emitter = kind(planned, dtype, target, backward=backward, histories=histories)
     stored = _load(key)
     if stored is None:
         emitter.emit()

@@ -18,6 +18,7 @@ from llvmlite import ir
 
 from recurra.engine.graph import Graph, Node
 from recurra.engine.llvm.maths import Maths
+from recurra.engine.llvm.packing import packer
 from recurra.engine.llvm.pointwise import INSTRUCTIONS
 from recurra.engine.llvm.schedule import MAX_GATES, Group, Home, ProductSet, Schedule
 from recurra.engine.llvm.target import Target
@@ -354,25 +355,19 @@ class Emitter:
         if transposed:
             stride_row, stride_column = stride_column, stride_row
         matrix = self.pointers["weight", weight]
-        within = b.mul(b.urem(panel, i(inner)), i(self.lanes)) if blocks > 1 else b.mul(panel, i(self.lanes))
+        within = b.mul(b.urem(panel, i(inner)), i(self.lanes))
         if blocks > 1:
             offset = b.mul(b.udiv(panel, i(inner)), stride_block)
             matrix = b.gep(matrix, [offset], source_etype=self.real)
         row = 0
         for piece, first_row in zip(product.inputs, first_rows, strict=True):
             count = piece.channels // blocks
-            with self.loop(i(0), i(self.lanes)) as lane:
-                channel = b.add(within, lane)
-                is_real = b.icmp_signed("<", channel, i(size))
-                # lanes past the end read a column that is there, and are made zero
-                column = b.add(i(first_column), b.select(is_real, channel, i(0)))
-                start = b.gep(matrix, [b.mul(column, stride_column)], source_etype=self.real)
-                with self.loop(i(0), i(count)) as k:
-                    source = b.gep(start, [b.mul(b.add(k, i(first_row)), stride_row)], source_etype=self.real)
-                    value = b.select(is_real, b.load(source, typ=self.real), self.real(0.0))
-                    at = b.add(b.mul(b.add(k, i(row)), i(vectors)), vector)
-                    at = b.add(b.mul(at, i(self.lanes)), lane)
-                    b.store(value, b.gep(place, [at], source_etype=self.real))
+            first = b.add(b.mul(b.add(within, i(first_column)), stride_column), b.mul(i(first_row), stride_row))
+            source = b.gep(matrix, [first], source_etype=self.real)
+            at = b.mul(b.add(vector, i(row * vectors)), i(self.lanes))
+            goal = b.gep(place, [at], source_etype=self.real)
+            left = b.sub(i(size), within)
+            b.call(packer(self), [source, stride_row, stride_column, left, i(count), goal, i(vectors * self.lanes)])
             row += count
 
     # a stage
@@ -399,13 +394,18 @@ class Emitter:
             return
         mine = b.sub(self.row1, self.row0)
         tiles = b.sdiv(b.add(mine, i(rows - 1)), i(rows))
-        with b.if_then(b.icmp_signed(">", mine, i(0))), self.loop(first, last) as bundle:
+        with b.if_then(b.icmp_signed(">", mine, i(0))), self.loop(first, last) as turn:
+            bundle = self._order(turn, first, last)
             with self.loop(i(0), tiles) as n:  # as equal as can be: no tile is much smaller than the others
                 start, stop = (b.add(self.row0, b.sdiv(b.mul(mine, end), tiles)) for end in (n, b.add(n, i(1))))
                 self._products(group, bundle, start, b.sub(stop, start))
                 with self.loop(start, stop) as row, self.loop(i(0), i(tile)) as panel:
                     sums = b.add(b.mul(b.sub(row, start), i(self._width(group))), panel)
                     self._epilogue(group, row, b.add(b.mul(bundle, i(tile)), panel), sums)
+
+    def _order(self, turn: Any, first: Any, last: Any) -> Any:
+        """Return which of first..last is computed in this turn."""
+        return turn
 
     def _products(self, group: Group, bundle: Any, start: Any, count: Any) -> None:
         """Sum up the products of a tile, for as many rows as there are, and leave them in the scratch on the stack."""

@@ -1,0 +1,107 @@
+"""Matrices in the order in which products read them: one native function that copies a panel of columns.
+
+    pack(source, stride_row, stride_column, columns, rows, goal, step)
+
+writes ``goal[k * step + lane] = source[k * stride_row + lane * stride_column]`` for all rows k; lanes from `columns` on
+become zero.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Iterator
+
+from llvmlite import ir
+
+if TYPE_CHECKING:
+    from recurra.engine.llvm.emitter import Emitter
+
+__all__ = ["packer"]
+
+i32, i64 = ir.IntType(32), ir.IntType(64)
+pointer = ir.PointerType()
+
+
+def packer(emitter: Emitter) -> Any:
+    """Return the function in the module of an emitter, written there when it is first asked for."""
+    known = emitter.module.globals.get("pack")
+    return known if known is not None else _Packer(emitter).function
+
+
+class _Packer:
+    def __init__(self, emitter: Emitter) -> None:
+        self.real, self.vec, self.lanes, self.bytes = emitter.real, emitter.vec, emitter.lanes, emitter.bytes
+        kind = ir.FunctionType(ir.VoidType(), [pointer, i64, i64, i64, i64, pointer, i64])
+        self.function = ir.Function(emitter.module, kind, "pack")
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.source, self.stride_row, self.stride_column, self.columns, self.rows, self.goal, self.step = (
+            self.function.args
+        )
+        self.b = b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        is_full = b.icmp_signed(">=", self.columns, i64(self.lanes))
+        unit_column = b.icmp_signed("==", self.stride_column, i64(1))
+        with b.if_then(b.and_(is_full, unit_column)):
+            with self._loop(i64(0), self.rows) as k:
+                self._save(self._load(self._at(k, i64(0))), k)
+            b.ret_void()
+        b.position_at_end(b.block)
+        unit_row = b.and_(is_full, b.icmp_signed("==", self.stride_row, i64(1)))
+        tiles = b.select(unit_row, b.sdiv(self.rows, i64(self.lanes)), i64(0))
+        with self._loop(i64(0), tiles) as tile:
+            first = b.mul(tile, i64(self.lanes))
+            for n, vector in enumerate(self._transposed([self._load(self._at(first, i64(n))) for n in range(self.lanes)])):
+                self._save(vector, b.add(first, i64(n)))
+        with self._loop(i64(0), i64(self.lanes)) as lane:
+            is_real = b.icmp_signed("<", lane, self.columns)
+            column = b.select(is_real, lane, i64(0))  # lanes past the end read a column that is there
+            with self._loop(b.mul(tiles, i64(self.lanes)), self.rows) as k:
+                value = b.select(is_real, b.load(self._at(k, column), typ=self.real), self.real(0.0))
+                place = b.gep(self.goal, [b.add(b.mul(k, self.step), lane)], source_etype=self.real)
+                b.store(value, place)
+        b.ret_void()
+
+    @contextmanager
+    def _loop(self, start: Any, stop: Any) -> Iterator[Any]:
+        b = self.b
+        before, head, body, end = b.block, *(b.append_basic_block(name) for name in ("head", "body", "end"))
+        b.branch(head)
+        b.position_at_end(head)
+        index = b.phi(i64)
+        index.add_incoming(start, before)
+        b.cbranch(b.icmp_signed("<", index, stop), body, end)
+        b.position_at_end(body)
+        yield index
+        index.add_incoming(b.add(index, i64(1)), b.block)
+        b.branch(head)
+        b.position_at_end(end)
+
+    def _at(self, row: Any, column: Any) -> Any:
+        b = self.b
+        offset = b.add(b.mul(row, self.stride_row), b.mul(column, self.stride_column))
+        return b.gep(self.source, [offset], source_etype=self.real)
+
+    def _load(self, place: Any) -> Any:
+        return self.b.load(place, align=self.bytes, typ=self.vec)
+
+    def _save(self, vector: Any, row: Any) -> None:
+        b = self.b
+        place = b.gep(self.goal, [b.mul(row, self.step)], source_etype=self.real)
+        b.store(vector, place, align=self.bytes)
+
+    def _transposed(self, lines: list[Any]) -> list[Any]:
+        """Swap lines and lanes: one bit of their numbers at a time."""
+        step = 1
+        while step < self.lanes:
+            lanes = range(self.lanes)
+            low = [lane if not lane & step else self.lanes + lane - step for lane in lanes]
+            high = [lane + step if not lane & step else self.lanes + lane for lane in lanes]
+            for n in range(self.lanes):
+                if not n & step:
+                    a, c = lines[n], lines[n + step]
+                    lines[n], lines[n + step] = (self._shuffle(a, c, order) for order in (low, high))
+            step *= 2
+        return lines
+
+    def _shuffle(self, a: Any, c: Any, order: list[int]) -> Any:
+        return self.b.shuffle_vector(a, c, ir.Constant(ir.VectorType(i32, self.lanes), order))
