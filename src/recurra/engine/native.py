@@ -22,8 +22,9 @@ from recurra.engine.llvm.compiler import Program
 from recurra.engine.loops import Loop
 from recurra.engine.products import accumulate as add_product
 from recurra.engine.products import multiply
+from recurra.engine.workspace import Loan
 
-__all__ = ["Feed", "Given", "run_loop_natively"]
+__all__ = ["Feed", "Given", "Left", "Shape", "backward", "forward", "run_loop_natively"]
 
 PIECE_BYTES = 3 << 19  # of streams and gradients at a time: what a core's second cache holds beside the weights
 SMALL = 500_000  # multiply-adds of all rows and steps for which waking a second thread does not pay
@@ -58,7 +59,7 @@ class Given(NamedTuple):
         return [*self.streams, *feeds, *self.vectors, *self.weights, *self.states]
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     steps: int
     rows: int
     streams: int
@@ -85,19 +86,19 @@ def run_loop_natively(loop: Loop, steps: int, rows: int, given: Given) -> tuple[
     tensors = given.flatten()
     count = len(loop.graph.emits)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        shape = _Shape(steps, rows, len(given.streams), tuple(given.feeds), len(given.vectors), len(given.weights))
+        shape = Shape(steps, rows, len(given.streams), tuple(given.feeds), len(given.vectors), len(given.weights))
         results = _Scan.apply(loop, shape, *tensors)  # type: ignore[no-untyped-call]
         return list(results[:count]), list(results[count:])
-    emits, finals, _ = _forward(loop, steps, rows, given, trains=False)
+    emits, finals, _ = forward(loop, steps, rows, given, trains=False)
     return emits, finals
 
 
-class _Left(NamedTuple):
+class Left(NamedTuple):
     """What a forward pass leaves for the backward pass: histories (T+1, B, width) by leaf, emits by number, kept values."""
 
     histories: dict[int, Tensor]
     emits: dict[int, Tensor]
-    kept: Tensor | None
+    kept: Loan | None
 
     def versions(self) -> list[int]:
         return [tensor._version for tensor in (*self.histories.values(), *self.emits.values())]
@@ -105,8 +106,8 @@ class _Left(NamedTuple):
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loop: Loop, shape: _Shape, *tensors: Any) -> tuple[Tensor, ...]:
-        emits, finals, left = _forward(loop, shape.steps, shape.rows, shape.sort(tensors), trains=True)
+    def forward(ctx: Any, loop: Loop, shape: Shape, *tensors: Any) -> tuple[Tensor, ...]:
+        emits, finals, left = forward(loop, shape.steps, shape.rows, shape.sort(tensors), trains=True)
         ctx.save_for_backward(*tensors)
         ctx.loop, ctx.shape, ctx.left, ctx.versions = loop, shape, left, left.versions()
         ctx.set_materialize_grads(False)
@@ -122,10 +123,10 @@ class _Scan(torch.autograd.Function):
             raise RuntimeError(
                 "the outputs of a scan were modified in place, and its backward pass reads them; modify a clone"
             )
-        return (None, None, *_backward(ctx.loop, ctx.shape, ctx.saved_tensors, ctx.left, gradients, wanted))
+        return (None, None, *backward(ctx.loop, ctx.shape, ctx.saved_tensors, ctx.left, gradients, wanted))
 
 
-def _forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> tuple[list[Tensor], list[Tensor], _Left]:
+def forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> tuple[list[Tensor], list[Tensor], Left]:
     program, histories = loop.forward(trains), loop.histories(trains)
     carries = []
     for leaf, width in enumerate(loop.graph.carries):
@@ -140,8 +141,8 @@ def _forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> t
     emits = list(written.values())
     kept = None
     if trains and loop.derivative.kept:
-        kept = torch.empty(steps, rows, sum(node.channels for node in loop.derivative.kept), dtype=loop.dtype)
-        emits.append(kept)
+        kept = Loan(steps, rows, sum(node.channels for node in loop.derivative.kept), dtype=loop.dtype)
+        emits.append(kept.tensor)
     call = _Call(program, loop.dtype, steps, rows, carries, histories, given)
     streams = [stream.contiguous() for stream in given.streams]
     for first, last in _pieces(steps, rows, [loop.graph.streams[n].width for n in given.feeds]):
@@ -151,7 +152,7 @@ def _forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> t
     results = [written[n] if leaf is None else carries[leaf][1:] for n, leaf in enumerate(loop.aliases)]
     # copies: a final state that is part of the outputs would keep all of them in memory
     finals = [array[steps if leaf in histories else steps % 2].clone() for leaf, array in enumerate(carries)]
-    return results, finals, _Left({leaf: carries[leaf] for leaf in histories}, written, kept)
+    return results, finals, Left({leaf: carries[leaf] for leaf in histories}, written, kept)
 
 
 def _pieces(steps: int, rows: int, widths: list[int], from_end: bool = False) -> Iterator[tuple[int, int]]:
@@ -249,11 +250,11 @@ def _strides(weight: Tensor) -> tuple[int, int, int]:
     return row, column, block[0] if block else 0
 
 
-def _backward(
+def backward(
     loop: Loop,
-    shape: _Shape,
+    shape: Shape,
     tensors: tuple[Any, ...],
-    left: _Left,
+    left: Left,
     gradients: tuple[Tensor | None, ...],
     wanted: tuple[bool, ...],
 ) -> list[Tensor | None]:
@@ -274,9 +275,10 @@ def _backward(
             gradient = gradients[number]
             width = sum(piece.channels for piece in loop.graph.emits[number])
             return torch.zeros(steps, rows, width, dtype=loop.dtype) if gradient is None else gradient
-        found = left.histories[number] if kind == "history" else left.emits[number] if kind == "emit" else left.kept
-        assert found is not None
-        return found
+        if kind == "kept":
+            assert left.kept is not None
+            return left.kept.tensor
+        return left.histories[number] if kind == "history" else left.emits[number]
 
     streams = [source(*place).contiguous() for place in derivative.sources]
     fixed = {n for n in range(len(derivative.graph.emits)) if n >= len(loop.graph.streams) or n in given.feeds}
@@ -284,11 +286,11 @@ def _backward(
     whole = {n: torch.empty(steps, rows, width, dtype=loop.dtype) for n, width in enumerate(widths) if n not in fixed}
     call = _Call(loop.backward(), loop.dtype, steps, rows, carries, frozenset(), given)
     products = _Products(loop, given, needed, left, rows)
-    room: dict[int, Tensor] = {}
+    room: dict[int, Loan] = {}
     for first, last in _pieces(steps, rows, [widths[n] for n in fixed], from_end=True):
         length = (last - first) * rows  # the first piece is the longest
-        room = room or {n: torch.empty(length, widths[n], dtype=loop.dtype) for n in fixed}
-        piece = {n: array[:length] for n, array in room.items()}
+        room = room or {n: Loan(length, widths[n], dtype=loop.dtype) for n in fixed}
+        piece = {n: loan.tensor[:length] for n, loan in room.items()}
         fed = products.again(first, last, derivative.sources)
         call.run(
             first,
@@ -322,7 +324,7 @@ def _backward(
 class _Products:
     """The products that make gradients of matrices and of inputs, summed up piece by piece of time."""
 
-    def __init__(self, loop: Loop, given: Given, needed: Given, left: _Left, rows: int) -> None:
+    def __init__(self, loop: Loop, given: Given, needed: Given, left: Left, rows: int) -> None:
         self.loop, self.given, self.needed, self.left, self.rows = loop, given, needed, left, rows
         self.feeds: dict[int, Tensor | None] = {}
         self.parts: dict[tuple[WeightGradient, int], Tensor] = {}
@@ -384,9 +386,8 @@ class _Products:
         if kind == "next":
             array = self.left.histories[number][first + shift : last + shift].flatten(0, 1)
         else:
-            whole = self.left.kept if kind == "kept" else self.left.emits[number]
-            assert whole is not None
-            array = whole[first:last].flatten(0, 1)
+            kept = self.left.kept if kind == "kept" else None
+            array = (self.left.emits[number] if kept is None else kept.tensor)[first:last].flatten(0, 1)
         return array[:, column : column + node.channels]
 
     def weight(self, number: int) -> Tensor:
@@ -440,7 +441,7 @@ def _vector_gradients(loop: Loop, given: Given, sums: Tensor) -> list[Tensor]:
 
 
 def _differentiable(
-    loop: Loop, shape: _Shape, tensors: tuple[Any, ...], gradients: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
+    loop: Loop, shape: Shape, tensors: tuple[Any, ...], gradients: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The gradients of a loop with a graph of their own: computed again by torch operations."""
     given = shape.sort(tensors)
