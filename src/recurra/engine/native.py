@@ -221,7 +221,8 @@ class _Call:
         for name in program.layout.names:
             array = arrays[name[0]][name[1]]
             place = array.data_ptr()
-            if first and name in moving:
+            # what all steps share, a fresh state, does not move
+            if first and name in moving and array.numel() > self.rows * array.shape[-1]:
                 place += first * self.rows * array.shape[-1] * array.element_size()
             pointers.append(place)
         table = (ctypes.c_void_p * len(pointers))(*pointers)
