@@ -57,6 +57,16 @@ class Team:
         self._trampoline = trampoline
         self._pool: ThreadPoolExecutor | None = None
 
+    @property
+    def fork_address(self) -> int:
+        """Where OpenMP's function is, for native code that calls it; 0 without one."""
+        return 0 if self._fork is None else ctypes.cast(self._fork, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
+    @property
+    def trampoline(self) -> int:
+        """Where the function is that each thread of OpenMP runs, given a `Call`; 0 without one."""
+        return self._trampoline
+
     def run(self, address: int, table: Any, strides: Any, steps: int, rows: int, flags: int, threads: int) -> None:
         """Run it, and return when all threads have. The interpreter is free meanwhile."""
         if threads > 1 and self._fork is not None:
