@@ -54,14 +54,16 @@ class Split:
     output: int | None = None
 
 
-def split(recording: Recording) -> Split:
+def split(recording: Recording, *, hoist: bool = True) -> Split:
     """Split a recorded step.
 
+    Args:
+        hoist: do before and after the loop what can be done there; else only what depends on parameters alone.
     Raises: CannotCompileError naming the operation and source line that the engine cannot compile.
     """
     cuts: dict[Any, frozenset[int]] = {}
     while True:  # until every vector is cut where some use of it begins or ends
-        lowering = Lowering(recording, cuts)
+        lowering = Lowering(recording, cuts, hoist)
         result = lowering.run()
         if lowering.cuts == cuts:
             return result
@@ -69,8 +71,9 @@ def split(recording: Recording) -> Split:
 
 
 class Lowering:
-    def __init__(self, recording: Recording, cuts: dict[Any, frozenset[int]]) -> None:
+    def __init__(self, recording: Recording, cuts: dict[Any, frozenset[int]], hoist: bool = True) -> None:
         self.recording = recording
+        self.hoist = hoist
         self.builder = Builder()
         self.known_cuts = cuts
         self.cuts = dict(cuts)
@@ -99,7 +102,7 @@ class Lowering:
             if outputs & self.on_state:
                 continue
             on_parameters = not outputs & self.on_input
-            if on_parameters or outputs & hoisted or call.function in HEAVY:
+            if on_parameters or (self.hoist and (outputs & hoisted or call.function in HEAVY)):
                 if (
                     not on_parameters
                     and call.function not in LOWERINGS
@@ -117,7 +120,7 @@ class Lowering:
         later: set[int] = set()
         for call in calls:
             outputs = {n for n in call.outputs if n is not None}
-            is_free = not outputs & needed and outputs & self.on_state
+            is_free = self.hoist and not outputs & needed and outputs & self.on_state
             if is_free and (
                 call.function in HEAVY or call.function not in LOWERINGS or later.intersection(call.inputs)
             ):
