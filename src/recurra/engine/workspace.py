@@ -31,6 +31,18 @@ class Loan:
         self._memory = _take(size, dtype)
         self.tensor = self._memory[:size].view(shape)
 
+    @classmethod
+    def of(cls, tensor: Tensor) -> Loan:
+        """Return a loan of somebody's own tensor, which nobody takes back."""
+        loan = cls.__new__(cls)
+        loan.tensor = tensor
+        return loan
+
+    def keep(self) -> Tensor:
+        """Return the tensor and let its memory go with it, not back."""
+        self.__dict__.pop("_memory", None)
+        return self.tensor
+
     def __del__(self) -> None:
         memory = self.__dict__.get("_memory")
         if memory is not None and memory.numel() * memory.element_size() >= LARGE_BYTES:
