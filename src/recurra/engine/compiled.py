@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from recurra.engine.aten import LOWERINGS
+from recurra.engine.feeding import add_biases, find_feeds
 from recurra.engine.loops import DTYPES, Loop
 from recurra.engine.lowering import Split, split
 from recurra.engine.masking import mask
 from recurra.engine.native import Feed, Given, run_loop_natively
+from recurra.engine.operator import is_traced, run_as_operation
 from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
 from recurra.state import from_named, named_leaves
 
@@ -32,7 +34,7 @@ class Plan:
     loops: dict[tuple[bool, bool, bool], Loop] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.feeds = _find_feeds(self.split)
+        self.feeds = find_feeds(self.split)
         made = {self.split.streams[stream].number for stream in self.feeds}
         before = [call for call in self.split.before if not made.intersection(call.outputs)]
         self.before, self.after = _Replay(before), _Replay(self.split.after)
@@ -42,9 +44,9 @@ class Plan:
         key = (reset, alive, fresh_has_gradient)
         if key not in self.loops:
             masks_output = self.split.output is None
-            masked = mask(self.split.inside, reset=reset, alive=alive, masks_output=masks_output)
-            biased = tuple(n for n, feed in self.feeds.items() if feed[2] is not None)
-            self.loops[key] = Loop(masked, self.dtype, fresh_has_gradient, biased)
+            graph = add_biases(self.split.inside, [n for n, feed in self.feeds.items() if feed.bias is not None])
+            masked = mask(graph, reset=reset, alive=alive, masks_output=masks_output)
+            self.loops[key] = Loop(masked, self.dtype, fresh_has_gradient)
         return self.loops[key]
 
 
@@ -74,9 +76,9 @@ def run_plan(
     known.update((n, find_tensor(cell, path)) for n, path in recording.captured.items())
     known.update((n, torch.tensor(value, dtype=plan.dtype)) for n, value in recording.numbers.items())
     plan.before.run(known, steps * rows)
-    read = [plan.feeds[n][0] if n in plan.feeds else number for n, (number, _) in enumerate(parts.streams)]
+    read = [plan.feeds[n].x if n in plan.feeds else number for n, (number, _) in enumerate(parts.streams)]
     streams = [known[number].reshape(steps * rows, -1).to(plan.dtype) for number in read]
-    feeds = {n: Feed(known[w], None if b is None else known[b]) for n, (_, w, b) in plan.feeds.items()}
+    feeds = {n: Feed(known[feed.weight], None) for n, feed in plan.feeds.items()}
     fresh = list(named_leaves(cell.zero_state(rows)).values()) if reset is not None else []
     loop = plan.loop(
         reset=reset is not None, alive=alive is not None, fresh_has_gradient=any(f.requires_grad for f in fresh)
@@ -86,10 +88,12 @@ def run_plan(
             streams.append(present.reshape(-1, 1).to(plan.dtype))
     streams += [leaf.reshape(rows, -1) for leaf in fresh]
     vectors = [_vector(known[number], shape) for number, shape in parts.vectors]
+    vectors += [known[feed.bias] for feed in plan.feeds.values() if feed.bias is not None]
     weights = [known[number] for number in parts.weights]
     carried = named_leaves(state)
     states = [leaf.reshape(rows, -1) for leaf in carried.values()]
-    emits, finals = run_loop_natively(loop, steps, rows, Given(streams, feeds, vectors, weights, states))
+    run = run_as_operation if is_traced((*streams, *weights, *states)) else run_loop_natively
+    emits, finals = run(loop, steps, rows, Given(streams, feeds, vectors, weights, states))
     final = from_named(state, {n: f.view(leaf.shape) for (n, leaf), f in zip(carried.items(), finals, strict=True)})
     if parts.output is None:
         return emits[0].view(steps, rows, *recording.shapes[recording.output][1:]), final
@@ -125,20 +129,3 @@ class _Replay:
                 known[call.outputs[0]] = call.function(*arguments)  # type: ignore[index]
             else:
                 replay([call], known, rows)
-
-
-def _find_feeds(parts: Split) -> dict[int, tuple[int, int, int | None]]:
-    """Return the streams that are products of rows and parameters, and that nothing else reads: (x, weight, bias)."""
-    recording = parts.recording
-    maker = {n: call for call in parts.before for n in call.outputs}
-    read = {n for call in (*parts.before, *parts.after) for n in call.inputs}
-    feeds = {}
-    for stream, (number, _) in enumerate(parts.streams):
-        call = maker.get(number)
-        if call is None or number in read or call.kwargs or not all(isinstance(a, Reference) for a in call.args):
-            continue
-        bias, (x, weight) = (call.args[0].number, call.args[1:]) if len(call.args) == 3 else (None, call.args)
-        is_product = call.function in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
-        if is_product and (bias is None or recording.shapes[bias] == recording.shapes[weight.number][1:]):
-            feeds[stream] = (x.number, weight.number, bias)
-    return feeds

@@ -145,9 +145,13 @@ def forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> tu
         emits.append(kept.tensor)
     call = _Call(program, loop.dtype, steps, rows, carries, histories, given)
     streams = [stream.contiguous() for stream in given.streams]
+    room: dict[int, Loan] = {}
     for first, last in _pieces(steps, rows, [loop.graph.streams[n].width for n in given.feeds]):
-        part = slice(first * rows, last * rows)
-        fed = {n: multiply(streams[n][part], w.t(), b).contiguous() for n, (w, b) in given.feeds.items()}
+        part, length = slice(first * rows, last * rows), (last - first) * rows  # the first piece is the longest
+        room = room or {n: Loan(length, loop.graph.streams[n].width, dtype=loop.dtype) for n in given.feeds}
+        fed = {n: room[n].tensor[:length] for n in given.feeds}
+        for n, (weight, bias) in given.feeds.items():
+            multiply(streams[n][part], weight.t(), bias, out=fed[n])
         call.run(first, last, [fed.get(n, stream) for n, stream in enumerate(streams)], emits, fixed_streams=set(fed))
     results = [written[n] if leaf is None else carries[leaf][1:] for n, leaf in enumerate(loop.aliases)]
     # copies: a final state that is part of the outputs would keep all of them in memory
@@ -351,7 +355,7 @@ class _Products:
         for number, (weight, _) in self.given.feeds.items():
             gradient = emits[number]
             if number in self.inputs:
-                self.inputs[number][part] = multiply(gradient, weight)
+                multiply(gradient, weight, out=self.inputs[number][part])
             if self.needed.feeds[number].weight:
                 x = self.given.streams[number][part]
                 self.feeds[number] = add_product(self.feeds.get(number), gradient.t(), x.t())

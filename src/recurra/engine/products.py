@@ -76,11 +76,15 @@ def on_the_cpu(*tensors: Tensor) -> bool:
     )
 
 
-def multiply(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def multiply(a: Tensor, b: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """Return ``a bᵀ + bias`` (M, N) of dense CPU tensors a (M, K), b (N, K) and bias (N,), in strides that suit.
 
-    The result's rows may be columns in memory. Gradient: none; `product` has one.
+    Without `out`, where it is written, the result's rows may be columns in memory. Gradient: none; `product` has one.
     """
+    if out is not None:
+        if prefers_onednn(len(a), len(b), a.shape[1], a.dtype):
+            return out.copy_(_by_onednn(a, b, bias))
+        return torch.mm(a, b.t(), out=out) if bias is None else torch.addmm(bias, a, b.t(), out=out)
     if prefers_onednn(len(a), len(b), a.shape[1], a.dtype):
         return _by_onednn(a, b, bias)
     return torch.mm(a, b.t()) if bias is None else torch.addmm(bias, a, b.t())
