@@ -61,14 +61,19 @@ def _take(size: int, dtype: torch.dtype) -> Tensor:
             if memory.dtype == dtype and size <= memory.numel() <= 2 * size:
                 _remove(memory)
                 return memory
-    return torch.empty(size, dtype=dtype)
+    with torch.inference_mode(False):  # a tensor of that mode could not be written outside it
+        return torch.empty(size, dtype=dtype)
 
 
 def _give_back(memory: Tensor) -> None:
-    with _lock:
+    if not _lock.acquire(blocking=False):  # perhaps by this very thread, in which the collector runs
+        return
+    try:
         _free.append(memory)
         while sum(m.numel() * m.element_size() for m in _free) > LIMIT_BYTES:
             _free.popleft()
+    finally:
+        _lock.release()
 
 
 def _remove(memory: Tensor) -> None:
