@@ -97,10 +97,10 @@ def batch_size(state: Any) -> int | None:
 
     Raises: StateError if leaves disagree.
     """
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in named_leaves(state).values()}
-    if len(sizes) > 1 or None in sizes:
-        raise StateError(f"leaves of a state must share their first axis, the batch; found sizes {sizes}")
-    return sizes.pop() if sizes else None
+    sizes = [leaf.shape[0] if leaf.ndim else None for leaf in named_leaves(state).values()]  # may be symbols: no set
+    if None in sizes or any(size != sizes[0] for size in sizes):
+        raise StateError(f"leaves of a state must share their first axis, the batch; found sizes {set(sizes)}")
+    return sizes[0] if sizes else None
 
 
 def check_like(state: Any, like: Any, what: str) -> None:

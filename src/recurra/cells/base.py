@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Self
 
 import torch
@@ -114,7 +113,8 @@ class Cell(nn.Module):
         Gradient: flows into the given tensors.
         Raises: ShapeError for a name that is no parameter of the cell, or another shape.
         """
-        view = copy.copy(self)
+        view = object.__new__(type(self))  # copy.copy, which torch.compile does not read
+        view.__dict__.update(self.__dict__)
         parameters: dict[str, Any] = dict(self._parameters)
         for name, tensor in tensors.items():
             if name not in parameters:
@@ -123,7 +123,9 @@ class Cell(nn.Module):
             if tensor is not None and old is not None and tensor.shape != old.shape:
                 raise ShapeError(f"'{name}' has shape {tuple(tensor.shape)}, expected {tuple(old.shape)}")
             parameters[name] = tensor
-        view._parameters = parameters
+        view.__dict__["_parameters"] = parameters
+        if torch.compiler.is_dynamo_compiling():
+            view.__dict__["_origin"] = self.__dict__.get("_origin", self)  # the engine looks for an object that exists
         return view
 
     def extra_repr(self) -> str:

@@ -12,7 +12,9 @@ from torch import Tensor
 from recurra.engine.compiled import Plan, run_plan
 from recurra.engine.library import find_kernel, run_kernel
 from recurra.engine.loop import run_loop
+from recurra.engine.operator import is_traced
 from recurra.engine.plans import find_plan
+from recurra.engine.tracing import find_plan_aside, find_runner
 from recurra.errors import EngineError, nearest
 from recurra.state import named_leaves
 
@@ -57,9 +59,13 @@ def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
     leaves = (*named_leaves(inputs).values(), *named_leaves(state).values())
     if any(leaf.device.type != "cpu" for leaf in leaves):
         return "compiled loops run on a CPU"
+    if torch.compiler.is_dynamo_compiling():
+        runner = find_runner(cell, inputs, state)
+        return runner if isinstance(runner, str) else Path("llvm", "an operation of the graph", runner)
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "compiled loops do not run inside transformations of torch.func"
-    plan = find_plan(cell, inputs, state, trains=torch.is_grad_enabled())
+    find = find_plan_aside if is_traced(leaves) else find_plan
+    plan = find(cell, inputs, state, trains=torch.is_grad_enabled())
     return plan if isinstance(plan, str) else Path("llvm", "compiled for this processor", partial(run_plan, plan), plan)
 
 

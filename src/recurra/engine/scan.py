@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recurra.engine.backprop import Full, Policy, Span, unroll
 from recurra.engine.choice import check_cell_methods, choose_path
+from recurra.engine.operator import is_traced
 from recurra.errors import ShapeError
 from recurra.state import batch_size, check_like, map_leaves, named_leaves
 
@@ -77,14 +78,15 @@ def scan(
 def _check_inputs(cell: Any, inputs: Any) -> tuple[int, int]:
     check_cell_methods(cell)
     leaves = named_leaves(inputs).values()
-    shapes = {tuple(leaf.shape[:2]) for leaf in leaves}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise ShapeError(f"inputs must be (T, B, ...) tensors of equal T and B, time first; found {sorted(shapes)}")
+    shapes = [tuple(leaf.shape[:2]) for leaf in leaves]  # no set: sizes may be symbols
+    if not shapes or len(shapes[0]) != 2 or any(shape != shapes[0] for shape in shapes):
+        found = sorted(set(shapes))
+        raise ShapeError(f"inputs must be (T, B, ...) tensors of equal T and B, time first; found {found}")
     if isinstance(inputs, Tensor):
         size = getattr(cell, "input_size", None)
         if isinstance(size, int) and (inputs.ndim != 3 or inputs.shape[2] != size):
             raise ShapeError(f"inputs have shape {tuple(inputs.shape)}, but the cell reads (T, B, {size})")
-    steps, rows = shapes.pop()
+    steps, rows = shapes[0]
     if steps < 1 or rows < 1:
         raise ShapeError(f"inputs need at least one step and one row; found T={steps}, B={rows}")
     return steps, rows
@@ -100,7 +102,9 @@ def _alive(lengths: Tensor | None, steps: int, rows: int, inputs: Any) -> Tensor
         return None
     if lengths.shape != (rows,) or lengths.is_floating_point():
         raise ShapeError(f"lengths must be ({rows},) integers, not {tuple(lengths.shape)} {lengths.dtype}")
-    if int(lengths.min()) < 0 or int(lengths.max()) > steps:
+    if torch.compiler.is_compiling() or is_traced((lengths,)):  # numbers are not known before the graph runs
+        torch._assert_async(((lengths >= 0) & (lengths <= steps)).all(), "lengths must lie in 0..T")
+    elif int(lengths.min()) < 0 or int(lengths.max()) > steps:
         raise ShapeError(f"lengths must lie in 0..{steps}; found {int(lengths.min())}..{int(lengths.max())}")
     device = _device(inputs)
     return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device)
