@@ -35,6 +35,7 @@ Examples:
 )
 @click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), help="engine: what to do. [default: all]")
 @click.option("--compile", "compiled", is_flag=True, help="engine: torch.compile too; minutes for each case.")
+@click.option("--tune", is_flag=True, help="engine: by what is measured, choose between loops and kernels from now on.")
 @click.option("--rounds", type=int, help="Readings of each contender. [default: what fits into seconds]")
 @click.option("--chart", type=click.Path(), help="engine: draw the speeds into this PNG, a new file.")
 @click.option("--threads", type=int, help="Threads of the CPU.")
@@ -46,6 +47,7 @@ def command(
     shapes: tuple[str, ...],
     modes: tuple[str, ...],
     compiled: bool,
+    tune: bool,
     rounds: int | None,
     chart: str | None,
     threads: int | None,
@@ -60,16 +62,30 @@ def command(
 
     check_at_least(1, threads=threads, rounds=rounds)
     if subject not in (None, "engine"):
-        _refuse(subject, {"--cell": cells, "--shape": shapes, "--mode": modes, "--compile": compiled, "--chart": chart})
+        _refuse(
+            subject,
+            {
+                "--cell": cells,
+                "--shape": shapes,
+                "--mode": modes,
+                "--compile": compiled,
+                "--chart": chart,
+                "--tune": tune,
+            },
+        )
     if chart is not None:
         _check_new_picture(Path(chart))
+    if tune:
+        from recurra.benchmarks import TUNED_CELLS
+
+        cells, modes = cells or TUNED_CELLS, modes or ("train", "infer")
     plan = _plan(cells, shapes, modes) if subject in (None, "engine") else []
     report: dict[str, Any] = {"machine": _describe_machine(threads)}
     if not as_json:
         click.echo("machine     " + ", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     for name in [subject] if subject else SUBJECTS:
         if name == "engine":
-            report |= _engine(plan, report["machine"], compiled, rounds, chart, as_json)
+            report |= _engine(plan, report["machine"], compiled, rounds, chart, as_json, tune)
         else:
             report[name] = _language(name, rounds, as_json)
     if as_json:
@@ -134,9 +150,15 @@ def _describe_machine(threads: int | None) -> dict[str, Any]:
 
 
 def _engine(
-    plan: list[Case], machine: dict[str, Any], compiled: bool, rounds: int | None, chart: str | None, as_json: bool
+    plan: list[Case],
+    machine: dict[str, Any],
+    compiled: bool,
+    rounds: int | None,
+    chart: str | None,
+    as_json: bool,
+    tune: bool,
 ) -> dict[str, Any]:
-    from recurra.benchmarks import means, measure
+    from recurra.benchmarks import choices_from, means, measure
     from recurra.cli.tables import speed_table
 
     said: set[str] = set()
@@ -150,6 +172,10 @@ def _engine(
     for number, case in enumerate(plan, start=1):
         results.append(measure(case, machine["peak_gflops"], compiled=compiled, rounds=rounds, say=say))
         say(f"{number}/{len(plan)} {case}: {_in_short(results[-1])}")
+    if tune:
+        from recurra.engine.choices import write_table
+
+        say(f"table: {write_table(choices_from(results))}")
     averages = means(results)
     rows = [result.as_mapping() for result in results]
     if not as_json:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recurra.engine.compiled import Plan, run_plan
-from recurra.engine.library import find_kernel, run_kernel
+from recurra.engine.choices import faster
+from recurra.engine.library import Kernel, find_kernel, run_kernel
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import is_traced
 from recurra.engine.plans import find_plan
@@ -50,9 +51,25 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
     found = _compiled(cell, inputs, state)
     if backend == "llvm" and isinstance(found, str):
         raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
-    if not isinstance(found, str):
+    if backend == "llvm" and not isinstance(found, str):
         return found
+    if not isinstance(found, str):
+        return _faster(kernel, cell, inputs, found, library)
     return library or Path("loop", f"{found}; one Python call per step", run_loop)
+
+
+def _faster(kernel: Kernel | None, cell: Any, inputs: Any, compiled: Path, library: Path | None) -> Path:
+    """Choose between a compiled loop and a kernel that computes the same, by the table."""
+    if kernel is None or library is None:
+        return compiled
+    mode, rows = "train" if torch.is_grad_enabled() else "infer", inputs.shape[1]
+    known = faster(kernel.name, mode, rows, cell.hidden_size, torch.get_num_threads())
+    if known is None:
+        return compiled
+    at = f"{known.ratio:.2g} times the speed of torch's kernel at B={known.rows}, H={known.hidden}"
+    if known.backend == "library":
+        return library._replace(reason=f"{library.reason}; a compiled loop has {at}")
+    return compiled._replace(reason=f"{compiled.reason}: {at}")
 
 
 def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
