@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recurra.engine.aten import HEAVY, LOWERINGS
+from recurra.engine.aten import LOWERINGS
+from recurra.engine.dependence import find_dependence, unknown
 from recurra.engine.graph import Array, Builder, Graph, Node, Weight
 from recurra.engine.recording import Call, CannotCompileError, Recording, Reference
 from recurra.engine.values import Value, as_boolean, as_number, broadcast, numel
 
 __all__ = ["Boundary", "Lowering", "Split", "split"]
+
+aten = torch.ops.aten
 
 
 class Boundary(NamedTuple):
@@ -73,70 +76,17 @@ def split(recording: Recording, *, hoist: bool = True) -> Split:
 class Lowering:
     def __init__(self, recording: Recording, cuts: dict[Any, frozenset[int]], hoist: bool = True) -> None:
         self.recording = recording
-        self.hoist = hoist
         self.builder = Builder()
         self.known_cuts = cuts
         self.cuts = dict(cuts)
         self.maker = {n: call for call in recording.calls for n in call.outputs if n is not None}
         self.values: dict[int, Value] = {}
         self.dtype = recording.dtypes[recording.state[0]] if recording.state else recording.dtypes[recording.inputs[0]]
-        self.split = Split(recording)
-        self._sort()
-
-    # what depends on what
-
-    def _sort(self) -> None:
-        recording, calls = self.recording, self.recording.calls
-        self.on_state = set(recording.state)
-        self.on_input = set(recording.inputs)
-        for call in calls:
-            outputs = [n for n in call.outputs if n is not None]
-            if self.on_state.intersection(call.inputs):
-                self.on_state.update(outputs)
-            elif self.on_input.intersection(call.inputs) or any(-1 in recording.shapes[n] for n in outputs):
-                self.on_input.update(outputs)
-        # before: all on parameters, and on inputs what leads to something that is not pointwise
-        hoisted: set[int] = set()
-        for call in reversed(calls):
-            outputs = {n for n in call.outputs if n is not None}
-            if outputs & self.on_state:
-                continue
-            on_parameters = not outputs & self.on_input
-            if on_parameters or (self.hoist and (outputs & hoisted or call.function in HEAVY)):
-                if (
-                    not on_parameters
-                    and call.function not in LOWERINGS
-                    and torch.Tag.pointwise not in call.function.tags
-                ):
-                    raise _unknown(call)
-                hoisted.update(call.inputs, outputs)
-        self.hoisted = hoisted
-        self.split.before = [call for call in calls if hoisted.intersection(n for n in call.outputs if n is not None)]
-        # after: what the next state does not need, from the first thing that is not pointwise
-        needed = set(recording.next_state)
-        for call in reversed(calls):
-            if needed.intersection(n for n in call.outputs if n is not None):
-                needed.update(call.inputs)
-        later: set[int] = set()
-        for call in calls:
-            outputs = {n for n in call.outputs if n is not None}
-            is_free = self.hoist and not outputs & needed and outputs & self.on_state
-            if is_free and (
-                call.function in HEAVY or call.function not in LOWERINGS or later.intersection(call.inputs)
-            ):
-                if call.function not in LOWERINGS and torch.Tag.pointwise not in call.function.tags:
-                    raise _unknown(call)
-                later |= outputs
-        wanted = {recording.output} & later
-        for call in reversed(calls):
-            outputs = {n for n in call.outputs if n is not None}
-            if outputs & wanted:
-                self.split.after.insert(0, call)
-                wanted.update(n for n in call.inputs if n in later)
-        if recording.output in later:
+        self.dependence = find_dependence(recording, hoist)
+        self.on_state, self.on_input = self.dependence.on_state, self.dependence.on_input
+        self.split = Split(recording, before=[*self.dependence.before], after=self.dependence.after)
+        if self.split.after:
             self.split.output = recording.output
-
-    # the inside
 
     def run(self) -> Split:
         recording, inside = self.recording, self.split.inside
@@ -151,8 +101,11 @@ class Lowering:
             self._leave()
         inside.next_carry = [self._whole(number) for number in recording.next_state]
         for before, after in zip(recording.state, recording.next_state, strict=True):
-            if recording.shapes[before] != recording.shapes[after]:
-                raise CannotCompileError("the state after a step has another shape than the one before")
+            for kind, of in (("shape", recording.shapes), ("type", recording.dtypes)):
+                if of[before] != of[after]:  # type: ignore[index]
+                    raise CannotCompileError(f"the state after a step has another {kind} than the one before")
+        if recording.dtypes[recording.output] != self.dtype:
+            raise CannotCompileError(f"the output is {recording.dtypes[recording.output]}, the state {self.dtype}")
         return self.split
 
     def _leave(self) -> None:
@@ -164,7 +117,7 @@ class Lowering:
                 if number in self.on_state:
                     self.split.leaving.append(number)
                     self.split.inside.emits.append(self._whole(number))
-                elif number not in self.hoisted and number not in self.recording.inputs:
+                elif number not in self.dependence.hoisted and number not in self.recording.inputs:
                     self._hoist(number)
 
     def _hoist(self, number: int) -> None:
@@ -207,7 +160,7 @@ class Lowering:
         recording, shape = self.recording, self.recording.shapes[number]
         if number in recording.numbers:
             return Value((), (self.builder.constant(recording.numbers[number]),), ())
-        if number in recording.inputs or (number in self.hoisted and number in self.on_input):
+        if number in recording.inputs or (number in self.dependence.hoisted and number in self.on_input):
             row = self._row_shape(number)
             index = _index(self.split.streams, Boundary(number))
             if index == len(self.split.inside.streams):
@@ -220,10 +173,13 @@ class Lowering:
             raise CannotCompileError(f"a tensor {shape} of parameters is used in a way that the engine does not know")
         lower = LOWERINGS.get(call.function)
         if lower is None:
-            raise _unknown(call)
+            raise unknown(call)
+        kind = self.dtype_of(call)
+        if kind.is_floating_point and kind != self.dtype:
+            raise CannotCompileError(f"{call.function} gives {kind} where the state is {self.dtype}, at {call.where}")
         try:
             results = lower(self, call, *call.args, **call.kwargs)
-        except (TypeError, NotImplementedError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError) as error:  # arguments that it does not foresee
             raise CannotCompileError(f"{call.function} is not compiled here ({error}), at {call.where}") from error
         except CannotCompileError as error:
             if " at " in str(error):
@@ -232,9 +188,10 @@ class Lowering:
         results = results if isinstance(results, list) else [results]
         for output, result in zip(call.outputs, results, strict=False):
             if output is not None and result is not None:
-                self.values[output] = result
+                is_truth = recording.dtypes[output] == torch.bool
+                self.values[output] = as_boolean(self.builder, result) if is_truth else result
         if number not in self.values:
-            raise _unknown(call)
+            raise unknown(call)
         return self.values[number]
 
     def _cut(self, value: Value, key: Any) -> Value:
@@ -293,6 +250,7 @@ class Lowering:
 
     def vector(self, number: int, like: Value | None) -> Value:
         """Return a tensor of parameters as a vector of channels."""
+        number = self._as_real(number)
         shape = self.recording.shapes[number]
         if math.prod(shape) == 1:
             row: tuple[int, ...] = ()
@@ -300,12 +258,15 @@ class Lowering:
             raise CannotCompileError("parameters meet parameters, or a transposed tensor")
         else:
             row = like.shape
-            full = torch.broadcast_shapes(shape, (1, *like.actual[1:]))
-            if full[0] != 1 or numel(tuple(full)) != numel(row):
-                if like.pieces[0].channels != 1 or full[0] != 1:
-                    raise CannotCompileError(f"parameters {shape} meet rows {like.actual[1:]}")
+            full = tuple(torch.broadcast_shapes(shape, (1, *like.actual[1:])))
+            if full[0] != 1:
+                raise CannotCompileError(f"parameters {shape} meet rows {like.actual[1:]}")
+            if numel(full) != numel(row):  # the rows are repeated
                 row = tuple(size for size in full[1:] if size != 1)
-                like = Value(row, (), (0, *(i for i, size in enumerate(full[1:], 1) if size != 1)), (-1, *full[1:]))
+                like = Value.plain((), (-1, *full[1:]))
+            plain = tuple(size for size in shape if size != 1)
+            if plain != row[len(row) - len(plain) :]:
+                number = self.derive(aten.expand.default, number, full, full)
         boundary = Boundary(number, row)
         index = _index(self.split.vectors, boundary)
         if index == len(self.split.inside.vectors):
@@ -314,6 +275,36 @@ class Lowering:
         if not row:
             return Value((), (node,), ())
         return self._cut(Value(row, (node,), like.axes, like.actual), ("channel", boundary))  # type: ignore[union-attr]
+
+    def _as_real(self, number: int) -> int:
+        """Return parameters in the type of the state: those that are true or false, or whole numbers, too."""
+        kind = self.recording.dtypes[number]
+        if kind == self.dtype:
+            return number
+        if kind.is_floating_point and self.recording.shapes[number]:
+            raise CannotCompileError(f"parameters of {kind} meet a state of {self.dtype}")
+        return self.derive(aten._to_copy.default, number, self.recording.shapes[number], dtype=self.dtype)
+
+    def derive(self, function: Any, number: int, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
+        """Return the number of a tensor that is made from parameters before the loop: function(tensor, ...)."""
+        recording = self.recording
+        call = Call(function, (Reference(number), *args), kwargs, (), "")
+        known = recording.derived.setdefault(repr(call), len(recording.shapes))
+        if known == len(recording.shapes):
+            recording.shapes.append(shape)
+            recording.dtypes.append(kwargs.get("dtype", recording.dtypes[number]))
+        call = call._replace(outputs=(known,))
+        if call not in self.split.before:
+            self.split.before.append(call)
+        return known
+
+    def shape(self, leaf: Any) -> tuple[int, ...]:
+        """Return the shape of an argument, with -1 for the batch."""
+        return self.recording.shapes[leaf.number]
+
+    def dtype_of(self, call: Call) -> torch.dtype:
+        """Return the type of the first result of a call."""
+        return self.recording.dtypes[next(n for n in call.outputs if n is not None)]
 
     def operands(self, *leaves: Any) -> list[Value]:
         """Return arguments as values, with parameters brought to the shape of the others."""
@@ -384,6 +375,8 @@ class Lowering:
     def _weight(self, number: int, weight: Weight) -> int:
         if self.is_parameter(Reference(number)) is False:
             raise CannotCompileError("a product of two tensors that both change from row to row")
+        if self.recording.dtypes[number] != self.dtype:
+            raise CannotCompileError(f"a matrix of {self.recording.dtypes[number]} meets a state of {self.dtype}")
         index = _index(self.split.weights, number)
         if index == len(self.split.inside.weights):
             self.split.inside.weights.append(weight)
@@ -394,7 +387,3 @@ def _index(known: list[Any], item: Any) -> int:
     if item not in known:
         known.append(item)
     return known.index(item)
-
-
-def _unknown(call: Call) -> CannotCompileError:
-    return CannotCompileError(f"the engine does not know {call.function}, at {call.where}")

@@ -399,7 +399,7 @@ class _Products:
         """Return the gradient of a matrix, from its parts."""
         weight = self.given.weights[number]
         parts = [(found, place, total) for (found, place), total in self.parts.items() if found.weight == number]
-        if len(parts) == 1 and parts[0][2].t().shape == weight.shape:
+        if len(parts) == 1 and weight.ndim == 2 and parts[0][2].t().shape == weight.shape:
             return _like(parts[0][2], weight)
         result = torch.zeros_like(weight)
         for found, place, total in parts:

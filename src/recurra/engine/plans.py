@@ -20,7 +20,8 @@ __all__ = ["find_plan"]
 
 KEPT = 512  # plans, the most recently used
 STEPS, ROWS = 3, 3  # of the trial
-CLOSE = {torch.float32: 1e-3, torch.float64: 1e-8}  # relative; a wrong derivative is off by far more
+# Relative; a wrong derivative is off by far more, and some of torch's own hold constants of single precision.
+CLOSE = {torch.float32: 1e-3, torch.float64: 1e-6}
 
 _lock = threading.RLock()
 _recent: dict[Hashable, tuple[Plan | str, list[Any]]] = {}

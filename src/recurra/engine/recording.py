@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._decomp import decomposition_table
+from torch._decomp import core_aten_decompositions
 from torch.func import functionalize
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -61,6 +62,8 @@ class Recording:
         shapes: of every tensor, with -1 for the batch.
         inputs, state: numbers of the leaves of the input and of the state before the step.
         captured: number of each tensor that the step takes from elsewhere -> where the cell keeps it.
+        dependent: numbers of the tensors that depend on the inputs or the state.
+        derived: numbers of tensors that the engine makes from parameters, by what makes them.
         output, next_state: numbers of the results.
         numbers: values of captured tensors that are mere numbers written in the step.
     """
@@ -72,6 +75,8 @@ class Recording:
     state: list[int] = field(default_factory=list)
     captured: dict[int, str] = field(default_factory=dict)
     numbers: dict[int, float] = field(default_factory=dict)
+    dependent: set[int] = field(default_factory=set)
+    derived: dict[str, int] = field(default_factory=dict)
     output: int = -1
     next_state: list[int] = field(default_factory=list)
 
@@ -79,8 +84,8 @@ class Recording:
 def record(cell: Any, inputs: Any, supported: Mapping[Any, Any]) -> Recording:
     """Record ``cell.step`` for inputs like ``inputs``, a tree of (T, B, ...) tensors.
 
-    The step runs a few times, on random numbers and without gradients. In-place operations and writes into views come out
-    as functions; what is not in `supported` is decomposed where torch knows how.
+    The step runs a few times, without gradients. In-place operations and writes into views come out as functions. What
+    depends on parameters alone is recorded as it is, all else in terms of `supported` where torch knows how to put it so.
 
     Raises: CannotCompileError if the step reads values in Python, draws random numbers, or treats rows unequally.
     """
@@ -153,6 +158,7 @@ class _Recorder(TorchDispatchMode):
 
         numbers = [self._number(leaf) for leaf in leaves]
         self.recording.inputs, self.recording.state = numbers[:count], numbers[count:]
+        self.recording.dependent.update(numbers)
         with torch.no_grad(), self:
             results = functionalize(step, remove="mutations")(*leaves)
         self.recording.output, *self.recording.next_state = (self.numbers[id(result)] for result in results)
@@ -160,21 +166,57 @@ class _Recorder(TorchDispatchMode):
         return self.recording
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        where = _source_line()
-        if function is torch.ops.aten._local_scalar_dense.default:
-            raise CannotCompileError(f"the step reads a tensor's value in Python, at {where}")
-        if torch.Tag.nondeterministic_seeded in function.tags:
-            raise CannotCompileError(f"the step draws random numbers ({function}), at {where}; let them be inputs")
-        if function not in self.supported and function in decomposition_table:
-            with self:
-                return decomposition_table[function](*args, **kwargs)
+        kwargs, where = kwargs or {}, _source_line()
+        self._refuse(function, args, where)
+        if function is torch.ops.aten.lift_fresh.default and id(args[0]) not in self.numbers and args[0].ndim > 0:
+            self._add_constant(args[0], where)
+        if function._schema.is_mutable:
+            return self._write_anew(function, args, kwargs, where)
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        dependent = any(self.numbers.get(id(leaf)) in self.recording.dependent for leaf in given)
+        if dependent and function not in self.supported:
+            simpler = self._decompose(function, args, kwargs)
+            if simpler is not NotImplemented:
+                return simpler
         marked = pytree.tree_map(self._mark, (args, kwargs))
         results = function(*args, **kwargs)
         listed = results if isinstance(results, (tuple, list)) else (results,)
         outputs = tuple(self._number(r) if isinstance(r, Tensor) else None for r in listed)
+        if dependent:
+            self.recording.dependent.update(number for number in outputs if number is not None)
         self.recording.calls.append(Call(function, *marked, outputs, where))
         return results
+
+    def _refuse(self, function: Any, args: Any, where: str) -> None:
+        if function is torch.ops.aten._local_scalar_dense.default:
+            raise CannotCompileError(f"the step reads a tensor's value in Python, at {where}")
+        if torch.Tag.nondeterministic_seeded in function.tags:
+            raise CannotCompileError(f"the step draws random numbers ({function}), at {where}; let them be inputs")
+        if function._schema.is_mutable and id(args[0]) in self.paths:
+            path = self.paths[id(args[0])]
+            raise CannotCompileError(f"the step writes into '{path}' of the cell ({function}), at {where}")
+
+    def _write_anew(self, function: Any, args: Any, kwargs: Any, where: str) -> Any:
+        """Perform an in-place operation inside one of torch's own as a function, whose result takes the tensor's place."""
+        name, _, overload = str(function).removeprefix("aten.").partition(".")
+        anew = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
+        if anew is None or not isinstance(args[0], Tensor):
+            raise CannotCompileError(f"the engine does not know {function}, at {where}")
+        with self:
+            result = anew(*args, **kwargs)
+        self.numbers[id(args[0])] = self.numbers[id(result)]
+        return function(*args, **kwargs)
+
+    def _decompose(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Perform an operation by others if torch knows how; return NotImplemented if it does not."""
+        simpler = _decompositions().get(function, function.decompose)
+        with self:
+            return simpler(*args, **kwargs)
+
+    def _add_constant(self, tensor: Tensor, where: str) -> None:
+        """Record numbers that the step wrote as a tensor as a call that makes it."""
+        made = {"dtype": tensor.dtype}
+        self.recording.calls.append(Call(torch.tensor, (tensor.tolist(),), made, (self._number(tensor),), where))
 
     def _mark(self, leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
@@ -199,6 +241,11 @@ class _Recorder(TorchDispatchMode):
             self.recording.shapes.append(tuple(tensor.shape))
             self.recording.dtypes.append(tensor.dtype)
         return self.numbers[id(tensor)]
+
+
+@functools.cache
+def _decompositions() -> Mapping[Any, Any]:
+    return dict(core_aten_decompositions().items())
 
 
 def _sample(leaf: Tensor, rows: int) -> Tensor:

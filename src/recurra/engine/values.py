@@ -139,11 +139,20 @@ def take(value: Value, start: int, stop: int, cut: Slice) -> tuple[Node, ...]:
 
 def concatenate(values: Sequence[Value], dim: int, actual: tuple[int, ...]) -> Value:
     """Put tensors side by side along their last axis."""
-    first = values[0]
-    if not all(value.is_last(dim) and value.shape[:-1] == first.shape[:-1] for value in values):
-        raise CannotCompileError("tensors are joined along another axis than the last")
-    shape = (*first.shape[:-1], sum(value.shape[-1] for value in values))
-    return Value(shape, tuple(piece for value in values for piece in value.pieces), first.axes, actual)
+    dim %= len(actual)
+    pieces: list[Node] = []
+    outer: tuple[int, ...] | None = None
+    for value in values:
+        is_one = value.actual[dim] == 1  # an axis of length 1 is none of the value's
+        others = value.shape if is_one else value.shape[:-1]
+        plain = value.is_plain and all(size == 1 for size in value.actual[dim + 1 :])
+        if not plain or (is_one and len(value.pieces) > 1) or outer not in (None, others):
+            raise CannotCompileError("tensors are joined along another axis than the last")
+        outer = others
+        pieces += value.pieces
+    assert outer is not None
+    shape = (*outer, actual[dim]) if actual[dim] != 1 else outer
+    return Value(shape, tuple(pieces), tuple(range(len(shape) + 1)), actual)
 
 
 def reshape(value: Value, actual: Sequence[Any]) -> Value:

@@ -113,6 +113,7 @@ class _Scheduling:
         self.graph = graph
         self.nodes = graph.nodes()
         self.levels: dict[Node, int] = {}
+        self.blocks: dict[Node, int] = {}  # of the products that a node is computed with
         self.homes: dict[Node, Home] = {}
         self.stores: dict[Node, list[Home]] = {}
         self.scratch: list[int] = []
@@ -139,8 +140,15 @@ class _Scheduling:
 
     def _level(self, node: Node) -> int:
         if node.op == "product":
+            self.blocks[node] = node.attributes[4]
             return max(-1 if i in self.homes and i.is_leaf else self._written(i) for i in node.inputs) + 1
-        return max((self._ready(i) for i in node.inputs), default=0)
+        level = max((self._ready(i) for i in node.inputs), default=0)
+        meeting = {self.blocks[i] for i in node.inputs if i in self.blocks and self.levels[i] == level}
+        if len(meeting) > 1:  # products of other blocks have another loop: they meet in memory
+            return level + 1
+        if meeting:
+            self.blocks[node] = meeting.pop()
+        return level
 
     def _ready(self, node: Node) -> int:
         """The first stage in which a node can be read."""
