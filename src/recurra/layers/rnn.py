@@ -7,27 +7,52 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra import cells
 from recurra.engine import scan
+from recurra.engine.tracing import aside
 from recurra.errors import ShapeError
+from recurra.layers.stepping import Stepper
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
 
-@cache
 def _template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
+    if torch.compiler.is_dynamo_compiling():  # which reads neither caches nor constructors, but knows attributes
+        return getattr(_Templates, _name_template(kind, *sizes, **options))  # type: ignore[no-any-return]
+    return _make_template(kind, *sizes, **options)
+
+
+class _Templates:
+    """Those that a graph of `torch.compile` asked for, by name."""
+
+
+@torch.compiler.assume_constant_result
+def _name_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> str:
+    template = _make_template(kind, *sizes, **options)
+    name = f"_{id(template)}"  # which lives as long as the cache
+    setattr(_Templates, name, template)
+    return name
+
+
+@cache
+def _make_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
     """Return a layer's equations: a cell without numbers, to which the module's tensors are bound at every call."""
-    return kind(*sizes, device="meta", **options)
+    template: cells.Cell = aside(kind, *sizes, device="meta", **options)  # no tracer takes part in it
+    return template
 
 
 class _Scanned(nn.RNNBase):
     """What the three modules share: torch's constructor, names and checks around one scan per layer and direction."""
 
     _state_type: Callable[..., Any]
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        self._stepper = Stepper()
 
     def _template(self, input_size: int) -> cells.Cell:
         """Return a cell of the kind of this module."""
@@ -52,7 +77,14 @@ class _Scanned(nn.RNNBase):
         Returns: (outputs, hx), laid out as in torch.nn.
         Raises: as torch.nn for shapes and types; ShapeError for `lengths` and `reset` that do not fit.
         """
-        self._update_flat_weights()
+        traces = torch.compiler.is_compiling()
+        is_plain = lengths is None and reset is None and not (self.dropout and self.training)
+        if is_plain and not traces and not is_grad_enabled():
+            found = self._stepper(self, input, hx)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+        if not traces:
+            self._update_flat_weights()
         if isinstance(input, PackedSequence):
             if lengths is not None or reset is not None:
                 raise ShapeError("a PackedSequence carries its own ends; give lengths= and reset= with a padded tensor")

@@ -15,13 +15,14 @@ from typing import Any
 from llvmlite import ir
 
 from recurra.engine.graph import Node
-from recurra.engine.llvm.emitter import Emitter, i, i1, i32, i64
+from recurra.engine.llvm.emitter import Emitter, i, i1, i32, i64, pointer
 from recurra.engine.llvm.schedule import Group, Home, ProductSet
 
 __all__ = ["REVERSED", "DirectEmitter"]
 
 REVERSED = 4  # the flag: begin with the last channels
-MANY, FEW = 16, 8  # dot products at once, with 32 and with 16 registers
+MANY, FEW = 16, 8  # sums at once, with 32 and with 16 registers
+AT_ONCE = 8  # channels at once: enough to hide an addition's latency, and few enough for a cache of twelve ways
 ROWS = 4
 
 
@@ -47,26 +48,22 @@ class DirectEmitter(Emitter):
 
     def _sum_up(self, group: Group, products: ProductSet, bundle: Any, start: Any, rows: int, offset: int) -> None:
         b = self.b
-        at_once = MANY if self.target.tiles[0] > 10 else FEW
-        count = min(self.lanes, max(1, at_once // (1 << (rows - 1).bit_length())))
+        dots = self._dots(rows)
         for gate, product in enumerate(products.products):
-            channels = self._channels(group, product, bundle)
-            parts: list[list[Any]] = [[] for _ in range(rows)]
-            for n in range(0, self.lanes, count):
-                sums = [[self.maths.splat(0.0)] * count for _ in range(rows)]
-                for home, first_row, length in _runs(self.schedule.homes, product):
-                    places = self._inputs(group, product, home, length, bundle, start, rows)
-                    columns = [b.gep(c, [i(first_row)], source_etype=self.real) for c in channels[n : n + count]]
-                    sums = self._dots(places, columns, length, sums)
-                for part, line in zip(parts, sums, strict=True):
-                    part.append(self._fold(line, 1))
-            for r, part in enumerate(parts):
-                at = r * self._width(group) + offset + gate
-                total = self._fold(part, count)
-                b.store(total, b.gep(self.scratch, [i(at)], source_etype=self.vec), align=64)
+            matrix, stride, last = self._matrix(group, product, bundle)
+            at = b.gep(self.scratch, [i(offset + gate)], source_etype=self.vec)
+            for n, (home, first_row, length) in enumerate(_runs(self.schedule.homes, product)):
+                base, width = self._base(home)
+                column: Any = i(home.column)
+                if products.blocks > 1:
+                    column = b.add(column, b.mul(b.udiv(bundle, i(self._inner_panels(group))), i(length)))
+                x = b.gep(base, [b.add(b.mul(start, i(width)), column)], source_etype=self.real)
+                weights = b.gep(matrix, [i(first_row)], source_etype=self.real)
+                sizes = (i(width), i(length), i1(n > 0))
+                b.call(dots, [weights, stride, last, x, *sizes, at, i(self._width(group))])
 
-    def _channels(self, group: Group, product: Node, panel: Any) -> list[Any]:
-        """Return where the numbers of each of a panel's channels begin; past the last, those of the last."""
+    def _matrix(self, group: Group, product: Node, panel: Any) -> tuple[Any, Any, Any]:
+        """Return where the first channel of a panel begins, the distance to the next, and the number of the last."""
         b = self.b
         weight, transposed, first_column, _, blocks = product.attributes
         assert not transposed, "only the step itself is done directly, and not its derivative"
@@ -78,55 +75,83 @@ class DirectEmitter(Emitter):
         if blocks > 1:
             block, within = b.udiv(panel, i(inner)), b.urem(panel, i(inner))
             matrix = b.gep(matrix, [b.mul(block, block_stride)], source_etype=self.real)
-        found = []
-        for lane in range(self.lanes):
-            channel = b.add(b.mul(within, i(self.lanes)), i(lane))
-            if self._is_ragged(group):
-                channel = b.select(b.icmp_signed("<", channel, i(size)), channel, i(size - 1))
-            column = b.mul(b.add(channel, i(first_column)), stride)
-            found.append(b.gep(matrix, [column], source_etype=self.real))
-        return found
+        channel = b.mul(within, i(self.lanes))
+        place = b.mul(b.add(channel, i(first_column)), stride)
+        last = b.sub(i(size - 1), channel) if self._is_ragged(group) else i(self.lanes - 1)
+        return b.gep(matrix, [place], source_etype=self.real), stride, last
 
-    def _inputs(
-        self, group: Group, product: Node, home: Home, length: int, panel: Any, start: Any, rows: int
-    ) -> list[Any]:
-        """Return where the input of each row begins."""
+    def _dots(self, rows: int) -> Any:
+        """The products of so many rows with the channels of a panel; one function, as it is long and often called.
+
+        dots(matrix, stride, last, x, width, length, adds, sums, sums_width)
+
+        Channels past the last are computed as it is. `adds`: to what is in `sums` already.
+        """
+        name = f"dots{rows}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        kinds = [pointer, i64, i64, pointer, i64, i64, i1, pointer, i64]
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), kinds), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        matrix, stride, last, x, width, length, adds, sums, sums_width = function.args
+        outer, self.b = self.b, ir.IRBuilder(function.append_basic_block("entry"))
         b = self.b
-        base, width = self._base(home)
-        column: Any = i(home.column)
-        if product.attributes[4] > 1:
-            column = b.add(column, b.mul(b.udiv(panel, i(self._inner_panels(group))), i(length)))
-        return [
-            b.gep(base, [b.add(b.mul(b.add(start, i(r)), i(width)), column)], source_etype=self.real)
-            for r in range(rows)
-        ]
+        at_once = (MANY if self.target.tiles[0] > 10 else FEW) // (1 << (rows - 1).bit_length())
+        count = min(self.lanes, AT_ONCE, at_once)
+        places = [b.gep(x, [b.mul(width, i(r))], source_etype=self.real) for r in range(rows)]
+        parts: list[list[Any]] = [[] for _ in range(rows)]
+        for first in range(0, self.lanes, count):
+            columns = []
+            for lane in range(first, first + count):
+                channel = b.select(b.icmp_signed("<", i(lane), last), i(lane), last)
+                columns.append(b.gep(matrix, [b.mul(channel, stride)], source_etype=self.real))
+            for part, line in zip(parts, self._sum_lanes(places, columns, length), strict=True):
+                part.append(self._fold(line, 1))
+        for r, part in enumerate(parts):
+            at = b.gep(sums, [b.mul(sums_width, i(r))], source_etype=self.vec)
+            before = b.select(adds, b.load(at, align=64, typ=self.vec), self.maths.splat(0.0))
+            b.store(b.fadd(before, self._fold(part, count)), at, align=64)
+        b.ret_void()
+        self.b = outer
+        return function
 
-    def _dots(self, places: list[Any], columns: list[Any], length: int, sums: list[list[Any]]) -> list[list[Any]]:
-        """Add to each sum the products of a row and a channel, lane by lane."""
-        whole = length // self.lanes * self.lanes
-        if whole:
-            b = self.b
-            before, body, end = b.block, b.append_basic_block("k"), b.append_basic_block("k_end")
-            b.branch(body)
-            b.position_at_end(body)
-            k = b.phi(i64)
-            k.add_incoming(i(0), before)
-            running = [[b.phi(self.vec) for _ in line] for line in sums]
-            after = self._multiply(places, columns, k, None, running)
-            following = b.add(k, i(self.lanes))
-            k.add_incoming(following, body)
-            for phis, old, new in zip(running, sums, after, strict=True):
-                for phi, x, y in zip(phis, old, new, strict=True):
-                    phi.add_incoming(x, before)
-                    phi.add_incoming(y, body)
-            b.cbranch(b.icmp_signed("<", following, i(whole)), body, end)
-            b.position_at_end(end)
-            sums = after
-        if whole < length:
-            lanes = [i1(lane < length - whole) for lane in range(self.lanes)]
-            mask = ir.Constant(ir.VectorType(i1, self.lanes), lanes)
-            sums = self._multiply(places, columns, i(whole), mask, sums)
-        return sums
+    def _sum_lanes(self, places: list[Any], columns: list[Any], length: Any) -> list[list[Any]]:
+        """Return for each row and column a vector whose lanes add up to their product."""
+        b = self.b
+        whole = b.and_(length, i(-self.lanes))
+        before, body, rest = b.block, b.append_basic_block("k"), b.append_basic_block("rest")
+        ragged, end = b.append_basic_block("ragged"), b.append_basic_block("end")
+        zero = self.maths.splat(0.0)
+        b.cbranch(b.icmp_signed(">", whole, i(0)), body, rest)
+        b.position_at_end(body)
+        k = b.phi(i64)
+        k.add_incoming(i(0), before)
+        running = [[b.phi(self.vec) for _ in columns] for _ in places]
+        after = self._multiply(places, columns, k, None, running)
+        following = b.add(k, i(self.lanes))
+        k.add_incoming(following, body)
+        b.cbranch(b.icmp_signed("<", following, whole), body, rest)
+        b.position_at_end(rest)
+        sums = [[b.phi(self.vec) for _ in columns] for _ in places]
+        left = b.sub(length, whole)
+        b.cbranch(b.icmp_signed(">", left, i(0)), ragged, end)
+        b.position_at_end(ragged)
+        numbers = ir.Constant(ir.VectorType(i32, self.lanes), list(range(self.lanes)))
+        mask = b.icmp_signed("<", numbers, self._spread(b.trunc(left, i32), i32))
+        last = self._multiply(places, columns, whole, mask, sums)
+        b.branch(end)
+        b.position_at_end(end)
+        results = [[b.phi(self.vec) for _ in columns] for _ in places]
+        for r in range(len(places)):
+            for c in range(len(columns)):
+                running[r][c].add_incoming(zero, before)
+                running[r][c].add_incoming(after[r][c], body)
+                sums[r][c].add_incoming(zero, before)
+                sums[r][c].add_incoming(after[r][c], body)
+                results[r][c].add_incoming(sums[r][c], rest)
+                results[r][c].add_incoming(last[r][c], ragged)
+        return results
 
     def _multiply(
         self, places: list[Any], columns: list[Any], k: Any, mask: Any, sums: list[list[Any]]
