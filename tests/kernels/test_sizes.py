@@ -22,7 +22,7 @@ from torch import nn
 from recurra.engine import native, scan
 from recurra.state import map_leaves, named_leaves
 
-SIZES = [  # cell, input size, hidden size, rows, steps, type: every hidden size, number of rows and of steps with another
+SIZES = [  # cell, input size, hidden size, rows, steps, type
     ("lstm", 1, 1, 1, 1, FLOAT64),
     ("lstm", 7, 16, 2, 50, FLOAT32),
     ("lstm", 2, 17, 130, 2, FLOAT64),
