@@ -60,8 +60,8 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
 
 def _faster(kernel: Kernel | None, cell: Any, inputs: Any, compiled: Path, library: Path | None) -> Path:
     """Choose between a compiled loop and a kernel that computes the same, by the table."""
-    if kernel is None or library is None:
-        return compiled
+    if kernel is None or library is None or torch.compiler.is_compiling() or is_traced((inputs,)):
+        return compiled  # a tracer would write out the steps of the kernel
     mode, rows = "train" if torch.is_grad_enabled() else "infer", inputs.shape[1]
     known = faster(kernel.name, mode, rows, cell.hidden_size, torch.get_num_threads())
     if known is None:
@@ -76,6 +76,8 @@ def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
     leaves = (*named_leaves(inputs).values(), *named_leaves(state).values())
     if any(leaf.device.type != "cpu" for leaf in leaves):
         return "compiled loops run on a CPU"
+    if torch.is_autocast_enabled("cpu"):  # to record here would leave casts without gradients in autocast's cache
+        return "compiled loops compute in the type of the weights, not in that of torch.autocast"
     if torch.compiler.is_dynamo_compiling():
         runner = find_runner(cell, inputs, state)
         return runner if isinstance(runner, str) else Path("llvm", "an operation of the graph", runner)

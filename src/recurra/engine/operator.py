@@ -23,7 +23,7 @@ from recurra.engine.text import read_loop, write_loop
 from recurra.engine.workspace import Loan
 from recurra.errors import EngineError
 
-__all__ = ["PLAIN", "is_traced", "run_as_operation"]
+__all__ = ["PLAIN", "is_exporting", "is_traced", "run_as_operation"]
 
 PLAIN = (Tensor, Parameter)  # tensors that hold numbers
 
@@ -50,7 +50,7 @@ def run_as_operation(loop: Loop, steps: int, rows: int, given: Given) -> tuple[l
     states = [state.to(loop.dtype) for state in given.states]
     groups = (given.streams, feeds, given.vectors, given.weights, states)
     # an exported program keeps nothing for a backward pass that it will hardly see: that one would run the loop again
-    trains = torch.is_grad_enabled() and not _is_exporting()
+    trains = torch.is_grad_enabled() and not is_exporting()
     trains = trains and any(tensor.requires_grad for group in groups for tensor in group)
     results = list(torch.ops.recurra.scan(*groups, steps, rows, text, trains))
     left, finals = _Layout.of(loop, trains).split(results)
@@ -58,7 +58,8 @@ def run_as_operation(loop: Loop, steps: int, rows: int, given: Given) -> tuple[l
     return emits, finals
 
 
-def _is_exporting() -> bool:
+def is_exporting() -> bool:
+    """Is torch.export making a graph?"""
     asked = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
     return bool(asked and asked())
 

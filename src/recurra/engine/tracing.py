@@ -15,22 +15,24 @@ import copy
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from recurra.engine.compiled import Plan, run_plan
-from recurra.engine.operator import PLAIN
+from recurra.engine.operator import PLAIN, is_exporting
 from recurra.engine.plans import find_plan
 from recurra.engine.recording import tensors_of
 from recurra.state import from_named, map_leaves, named_leaves
 
-__all__ = ["find_plan_aside", "find_runner"]
+__all__ = ["aside", "find_plan_aside", "find_runner"]
 
 Kind = tuple[str, tuple[int, ...], torch.dtype, bool]  # path, shape, type, and is a gradient wanted?
 
 _PLAIN = (bool, int, float, str)
+_MACHINERY = frozenset(vars(nn.Module())) - {"training", "_modules"} | {"_origin"}
 
 
 def find_plan_aside(cell: Any, inputs: Any, state: Any, *, trains: bool) -> Plan | str:
@@ -41,13 +43,13 @@ def find_plan_aside(cell: Any, inputs: Any, state: Any, *, trains: bool) -> Plan
         x = map_leaves(lambda leaf: _random((1, 1, *map(int, leaf.shape[2:])), leaf.dtype, False), inputs)
         return find_plan(stand_in, x, stand_in.zero_state(1), trains=trains)
 
-    return _aside(find)  # type: ignore[no-any-return]
+    return aside(find)  # type: ignore[no-any-return]
 
 
-def _aside(fn: Callable[..., Any], *arguments: Any) -> Any:
+def aside(fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function where no mode of torch's is active: all of them belong to threads."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(fn, *arguments).result()
+        return pool.submit(fn, *arguments, **options).result()
 
 
 def _stand_in(tensor: Tensor) -> Tensor:
@@ -106,14 +108,14 @@ _known: dict[str, _Known] = {}  # as long as this process: a graph of dynamo's k
 def _find_token(
     cell: Any,
     kinds: list[Kind],
-    plain: list[tuple[str, Any]],
+    scalars: list[Any],
     inputs: tuple[Any, list[tuple[tuple[int, ...], torch.dtype]]],
     state: tuple[Any, list[torch.dtype]],
     trains: bool,
 ) -> tuple[str | None, str]:
     """Return (token of a plan, "") or (None, why there is none) for a cell, where its tensors are as `kinds` say."""
     by_path = {path: (shape, dtype, requires_grad) for path, shape, dtype, requires_grad in kinds}
-    if any(vars(cell).get(name, _known) != value for name, value in plain):
+    if repr(scalars) != repr(_scalars(cell, 0)):
         return None, "the cell was changed in the function that is compiled"
 
     def choose(path: str, tensor: Tensor) -> Tensor | None:
@@ -136,7 +138,7 @@ def _find_token(
         _known[token] = _Known(plan, without_tensors, paths, inputs[0], state[0])
         return token, ""
 
-    return _aside(make)  # type: ignore[no-any-return]
+    return aside(make)  # type: ignore[no-any-return]
 
 
 @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
@@ -160,14 +162,15 @@ def find_runner(cell: Any, inputs: Any, state: Any) -> Callable[..., tuple[Tenso
     token, reason = _find_token(
         origin,
         [(path, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for path, tensor in kept],
-        [(name, value) for name, value in vars(cell).items() if isinstance(value, _PLAIN)],
+        _scalars(cell, 0),
         (_structure(inputs), [(tuple(leaf.shape[2:]), leaf.dtype) for leaf in named_leaves(inputs).values()]),
         (_structure(state), [leaf.dtype for leaf in named_leaves(state).values()]),
         torch.is_grad_enabled(),
     )
     if token is None:
         return str(reason)
-    cell.step(map_leaves(lambda leaf: leaf[0], inputs), state)  # for dynamo's guards; nobody reads it
+    if not is_exporting():
+        cell.step(map_leaves(lambda leaf: leaf[0], inputs), state)  # for dynamo's guards; nobody reads it
 
     def run(
         cell: Any, inputs: Any, state: Any, alive: Tensor | None = None, reset: Tensor | None = None
@@ -178,6 +181,21 @@ def find_runner(cell: Any, inputs: Any, state: Any) -> Callable[..., tuple[Tenso
         return output, from_named(state, dict(zip(named_leaves(state), after, strict=True)))
 
     return run
+
+
+def _scalars(thing: Any, depth: int) -> list[Any]:
+    """Return what is neither a tensor nor an object in a cell: what its `signature` holds by value."""
+    if isinstance(thing, _PLAIN):
+        return list({thing: None})  # as keys dynamo takes for constants what it might take for variables
+    if isinstance(thing, (FunctionType, BuiltinFunctionType)):
+        return [thing]
+    if depth == 0 or isinstance(thing, nn.Module):
+        fields = [value for name, value in vars(thing).items() if name not in _MACHINERY]
+    elif isinstance(thing, (tuple, list)):
+        fields = list(thing)
+    else:
+        fields = list(thing.values()) if isinstance(thing, dict) else []
+    return [scalar for field in fields for scalar in _scalars(field, depth + 1)] if depth < 8 else []
 
 
 def _structure(tree: Any) -> Any:
