@@ -57,6 +57,9 @@ APART: dict[Any, int | None] = {
 # Among those that the loop knows, what goes along an axis and does not show in the shape of its result.
 ALONG = {aten._softmax.default: 1, aten._log_softmax.default: 1, aten.roll.default: 2}
 
+# What takes nothing but the type of its first argument.
+ANEW = {aten.new_full.default, aten.new_zeros.default, aten.new_ones.default}
+
 
 def is_known(call: Call) -> bool:
     """Can a call be done for all rows of all steps at once?"""
@@ -71,7 +74,8 @@ def check_rows(call: Call, shapes: Sequence[tuple[int, ...]]) -> None:
     inputs = [shapes[n] for n in call.inputs]
     outputs = [shapes[n] for n in call.outputs if n is not None]
     counts = [sum(size < 0 for size in shape) for shape in outputs]
-    if any(-1 in shape for shape in inputs) and any(count != 1 for count in counts):
+    has_rows = call.function not in ANEW and any(-1 in shape for shape in inputs)
+    if has_rows and any(count != 1 for count in counts):
         raise _mixes(call)
     place = APART.get(call.function, ALONG.get(call.function))
     if place is not None:
