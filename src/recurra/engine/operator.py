@@ -109,21 +109,22 @@ def _check(loop: Loop, fed: Fed, steps: int, rows: int, groups: Sequence[Tensors
     """
     graph, streams = loop.graph, groups[0]
     expected: list[Sequence[int | None]] = []
+    is_flat = 0  # matrices that should be several
     for number, array in enumerate(graph.streams):
         width = None if number in fed else array.width
         expected.append((steps * rows if array.per_step else rows, width))
     expected += [(streams[number].shape[-1], graph.streams[number].width) for number in fed]
     expected += [(width,) for width in graph.vectors]
-    for weight in graph.weights:
-        expected.append(
-            (weight.rows, weight.columns) if weight.blocks == 1 else (weight.blocks, weight.rows, weight.columns)
-        )
+    for weight, tensor in zip(graph.weights, groups[3], strict=False):
+        blocks = (weight.blocks,) if tensor.ndim == 3 else ()
+        expected.append((*blocks, weight.rows, weight.columns))
+        is_flat += not blocks and weight.blocks != 1
     if left is None:
         expected += [(rows, width) for width in graph.carries]
     else:
         expected += _shapes(loop, steps, rows, _Layout.of(loop, True)._replace(finals=0))
     found = [tensor for group in groups for tensor in group] + list(left or ())
-    if steps < 1 or rows < 1 or len(found) != len(expected):
+    if steps < 1 or rows < 1 or is_flat or len(found) != len(expected):
         raise EngineError(f"a scan of {steps} steps and {rows} rows reads {len(expected)} tensors; found {len(found)}")
     for tensor, shape in zip(found, expected, strict=True):
         fits = len(shape) == tensor.ndim and all(b in (None, a) for a, b in zip(tensor.shape, shape, strict=True))

@@ -15,6 +15,7 @@ import copy
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.engine.compiled import Plan, run_plan
+from recurra.engine.loop import run_loop
 from recurra.engine.operator import PLAIN, is_exporting
 from recurra.engine.plans import find_plan
 from recurra.engine.recording import tensors_of
@@ -150,7 +152,9 @@ def _run_token(token: str, has_alive: bool, has_reset: bool, tensors: list[Tenso
     kept = {path: next(rest) for path in paths}
     alive = next(rest) if has_alive else None
     reset = next(rest) if has_reset else None
-    output, final = run_plan(plan, _cell_with(cell, lambda path, _: kept[path]), inputs, state, alive, reset)
+    # torch.func knows no derivative of the operation's, but those of all that the loop does
+    run = partial(run_plan, plan) if torch._C._functorch.peek_interpreter_stack() is None else run_loop
+    output, final = run(_cell_with(cell, lambda path, _: kept[path]), inputs, state, alive, reset)
     return output, *named_leaves(final).values()
 
 
