@@ -349,8 +349,28 @@ def test_every_training_setting_changes_something(tmp_path, base, field):
 
 
 def test_every_training_setting_is_accounted_for():
-    others = {"patience", "keep", "threads", "device"}  # the first two have tests of their own
+    others = {"patience", "keep", "threads", "device", "backend"}  # the first two and the last have tests of their own
     assert set(CHANGES) | others == set(TrainingConfig.__dataclass_fields__)
+
+
+def test_a_run_stores_what_auto_was_and_keeps_to_it(tmp_path):
+    corpus = Corpus.from_text(TEXT, tokenizer="char")
+    model = LanguageModel(corpus.vocabulary, cell="gru", hidden=4, layers=2)
+    run = Trainer(model, corpus, out=tmp_path / "run", batch=2, backprop="8", steps=2).fit()
+    assert run.config.training.backend == "llvm"
+    model = LanguageModel(corpus.vocabulary, cell="gru", hidden=4, layers=2)
+    mixed = Trainer(model, corpus, out=tmp_path / "mixed", batch=2, backprop="8", steps=2, backend="loop,library").fit()
+    assert mixed.config.training.backends == ("loop", "library")
+    assert Trainer.resume(tmp_path / "mixed").config.backend == "loop,library"
+
+
+@pytest.mark.parametrize("backend", ["fast", "loop,", "loop,loop,loop"])
+def test_backends_that_cannot_be(tmp_path, backend):
+    corpus = Corpus.from_text(TEXT, tokenizer="char")
+    model = LanguageModel(corpus.vocabulary, cell="gru", hidden=4, layers=2)
+    with pytest.raises(ConfigError, match="backend"):
+        Trainer(model, corpus, out=tmp_path / "run", steps=1, backend=backend).fit()
+    assert not (tmp_path / "run").exists()
 
 
 MODEL_CHANGES = {

@@ -72,6 +72,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("seed", int, "Seed of everything random."),
     ("device", str, "auto, cpu or cuda."),
     ("threads", int, "Threads of the CPU."),
+    ("backend", str, "auto, llvm, library or loop: what computes the recurrence."),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from recurra.config import check_probability
-from recurra.engine import Policy, scan
+from recurra.engine import Policy, choose_path, scan
 from recurra.errors import ConfigError, ShapeError, StateError
 from recurra.layers.regularisation import LockedDropout, Zoneout, has_recurrent_weight, weight_drop
+from recurra.state import map_leaves
 
 __all__ = ["Stack"]
 
@@ -84,23 +85,26 @@ class Stack(nn.Module):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
         backprop: Policy | None = None,
-        backend: str = "auto",
+        backend: str | Sequence[str] = "auto",
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """Run all layers over x (T, B, I), one `scan` each; all arguments as there.
 
+        Args:
+            backend: of all layers, or one for each.
         Returns: (outputs (T, B, O) of the last layer, the states of the layers).
         """
         if state is None:
             state = (None,) * self.num_layers
         self._check_state(state)
         states = []
-        for layer, (cell, start) in enumerate(zip(self._layers(), state, strict=True)):
+        backends = (backend,) * self.num_layers if isinstance(backend, str) else backend
+        for layer, (cell, start, path) in enumerate(zip(self._layers(), state, backends, strict=True)):
             if layer:
                 x = self.dropout(x)
             if self.weight_drop and self.training:
                 cell = weight_drop(cell, self.weight_drop)
             inputs = cell.draw(x) if isinstance(cell, Zoneout) else x
-            outputs, end = scan(cell, inputs, start, lengths=lengths, reset=reset, backprop=backprop, backend=backend)
+            outputs, end = scan(cell, inputs, start, lengths=lengths, reset=reset, backprop=backprop, backend=path)
             if self.residual and lengths is not None and not layer:
                 x = _zero_padding(x, lengths)
             x = self._connect(x, outputs)
@@ -116,6 +120,20 @@ class Stack(nn.Module):
             x = self._connect(x, output)
             states.append(new)
         return x, tuple(states)
+
+    @torch.no_grad()
+    def paths(self, x: Tensor) -> tuple[str, ...]:
+        """Return the backend that "auto" is for each layer when it is trained on inputs like x (T, B, I)."""
+        found = []
+        with torch.random.fork_rng():
+            for cell in self._layers():
+                inputs = cell.draw(x) if isinstance(cell, Zoneout) else x
+                state = cell.zero_state(x.shape[1])
+                with torch.enable_grad():
+                    found.append(choose_path(cell, inputs, state).backend)
+                output, _ = cell.step(map_leaves(lambda leaf: leaf[0], inputs), state)
+                x = self._connect(x, output.expand(len(x), *output.shape))
+        return tuple(found)
 
     def _layers(self) -> Iterator[Any]:
         return iter(self.cells)

@@ -129,7 +129,13 @@ class LanguageModel(nn.Module):
         return self.stack.zero_state(batch)
 
     def features(
-        self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None, backprop: Policy | None = None
+        self,
+        tokens: Tensor,
+        state: Any = None,
+        *,
+        reset: Tensor | None = None,
+        backprop: Policy | None = None,
+        backend: str | Sequence[str] = "auto",
     ) -> tuple[Features, Any]:
         """Read a window of tokens.
 
@@ -137,11 +143,12 @@ class LanguageModel(nn.Module):
             tokens: (T, B) int64, time first.
             state: carried state of B rows; not mutated. Default: fresh.
             reset: (T, B) bool; where true the row starts afresh before the step.
+            backprop, backend: as in `recurra.scan`; a backend for each layer, if there are several.
         Returns: (features (T, B, O), the state after the window).
         Gradient: flows into the given state.
         """
         x = embedding_dropout(self.embedding, tokens, self.config.embedding_dropout, self.training)
-        raw, state = self.stack(self.input_dropout(x), state, reset=reset, backprop=backprop)
+        raw, state = self.stack(self.input_dropout(x), state, reset=reset, backprop=backprop, backend=backend)
         return Features(raw, self.dropout(raw)), state
 
     def project(self, features: Tensor) -> Tensor:

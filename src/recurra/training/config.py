@@ -7,7 +7,7 @@ from typing import Any
 
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
-from recurra.engine import Full, Truncated, parse_policy
+from recurra.engine import BACKENDS, Full, Truncated, parse_policy
 from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
@@ -44,6 +44,8 @@ class TrainingConfig:
         seed: of everything random in training. The first weights are drawn when the model is built, before that.
         threads: of the CPU; default as torch chooses.
         device: auto, cpu or cuda.
+        backend: what computes the recurrence: auto, llvm, library or loop, or one for each layer with commas between. A
+            run stores what "auto" was, and goes on with it when it is resumed.
     """
 
     backprop: str = "64"
@@ -67,6 +69,7 @@ class TrainingConfig:
     seed: int = 0
     threads: int | None = None
     device: str = "auto"
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         check_choice(PARTITIONS, partition=self.partition)
@@ -85,6 +88,8 @@ class TrainingConfig:
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"'lr' must be above 0, not {self.lr}")
+        for backend in self.backends:
+            check_choice(BACKENDS, backend=backend)
         parse_policy(self.backprop)
 
     @classmethod
@@ -96,6 +101,11 @@ class TrainingConfig:
     def policy(self) -> Full | Truncated:
         """The way to back-propagate."""
         return parse_policy(self.backprop)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What computes each layer, or all of them."""
+        return tuple(self.backend.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,8 @@ def objective(
     Gradient: into the parameters and the given state.
     Source: AR and TAR Merity, McCann & Socher 2017.
     """
-    features, state = model.features(inputs, state, reset=reset, backprop=config.policy)
+    backends = config.backends if len(config.backends) > 1 else config.backend
+    features, state = model.features(inputs, state, reset=reset, backprop=config.policy, backend=backends)
     counted = slice(-1, None) if config.predict == "last" else slice(None)
     wanted = targets[counted]
     # At least 1: a window may have no target, at the very end of a corpus.

@@ -118,6 +118,16 @@ class Trainer:
 
     # -- setting out ----------------------------------------------------------------------------------------------
 
+    def _settle_backend(self) -> None:
+        """Find out what "auto" is here, once, so that the run goes on with it wherever it is resumed."""
+        layers = len(self.config.backends)
+        if layers not in (1, self.model.stack.num_layers):
+            raise ConfigError(f"'backend' names {layers} layers, but the model has {self.model.stack.num_layers}")
+        if self.config.backend == "auto":
+            sample = torch.zeros(1, self.config.batch, self.model.embedding.embedding_dim, device=self.device)
+            found = self.model.stack.paths(sample)
+            self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
+
     def _prepare(self) -> None:
         config = self.config
         if config.threads:
@@ -128,6 +138,8 @@ class Trainer:
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
         self.model.to(self.device).train()
+        self._settle_backend()
+        config = self.config
         if not len(self.corpus.valid) and (config.patience or config.schedule == "plateau"):
             raise ConfigError("patience and the plateau schedule need a validation part; give one with --valid")
         self.rows = config.batch
