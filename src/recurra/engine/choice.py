@@ -55,7 +55,9 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
         return found
     if not isinstance(found, str):
         return _faster(kernel, cell, inputs, found, library)
-    return library or Path("loop", f"{found}; one Python call per step", run_loop)
+    if library is not None and not _is_transformed():
+        return library
+    return Path("loop", f"{found}; one Python call per step", run_loop)
 
 
 def _faster(kernel: Kernel | None, cell: Any, inputs: Any, compiled: Path, library: Path | None) -> Path:
@@ -81,11 +83,16 @@ def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
     if torch.compiler.is_dynamo_compiling():
         runner = find_runner(cell, inputs, state)
         return runner if isinstance(runner, str) else Path("llvm", "an operation of the graph", runner)
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if _is_transformed():
         return "compiled loops do not run inside transformations of torch.func"
     find = find_plan_aside if is_traced(leaves) else find_plan
     plan = find(cell, inputs, state, trains=torch.is_grad_enabled())
     return plan if isinstance(plan, str) else Path("llvm", "compiled for this processor", partial(run_plan, plan), plan)
+
+
+def _is_transformed() -> bool:
+    """Is this within vmap, jvp or grad of torch.func, whose rules kernels lack?"""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _library(name: str, inputs: Tensor) -> str:

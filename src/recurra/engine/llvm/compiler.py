@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -174,10 +175,13 @@ def _save(key: str, code: bytes) -> None:
     folder = cache_directory()
     if folder is None:
         return
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(file.name, folder / f"{key}.o")
-    except OSError:
-        pass
+            made = Path(file.name)
+            try:
+                file.write(hashlib.sha256(code).digest() + code)
+                file.close()
+                made.replace(folder / f"{key}.o")
+            except OSError:
+                made.unlink(missing_ok=True)
