@@ -18,6 +18,7 @@ def _same_numbers_every_time():
 def new_plans(monkeypatch):
     """No plan is known yet, and none is known afterwards."""
     monkeypatch.setattr(plans, "_plans", OrderedDict())
+    monkeypatch.setattr(plans, "_recent", {})
 
 
 @pytest.fixture

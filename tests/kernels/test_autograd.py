@@ -112,6 +112,7 @@ def test_gradients_that_arrive_in_odd_layouts():
         assert_same(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own use of it
 def test_functions_of_functions():
     cell = make("lstm")
     x = inputs_for(cell)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from kernel_cases import FLOAT32, assert_like_reference, inputs_for, make, state_for, values
@@ -34,6 +35,7 @@ def compiled(monkeypatch):
 
 def forget():
     plans._plans.clear()
+    plans._recent.clear()
     compiler._programs.clear()
 
 
@@ -120,7 +122,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(cache, compiled, monke
     def fail(*arguments):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     run()
     assert list(cache.iterdir()) == []
 
