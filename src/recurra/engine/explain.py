@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from recurra.engine.aten import HEAVY
 from recurra.engine.choice import check_cell_methods, choose_path
 from recurra.engine.compiled import Plan
-from recurra.engine.graph import Graph
-from recurra.engine.llvm.schedule import schedule
+from recurra.engine.graph import Graph, Node
+from recurra.engine.llvm.schedule import Group, schedule
 from recurra.engine.recording import Call
 from recurra.state import named_leaves
 
 __all__ = ["Explanation", "explain"]
+
+SILENT = {"copy", "detach", "constant"}  # moves of numbers, not work
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,11 @@ class Explanation:
 
     Args:
         path: "llvm", "library" or "loop".
+        reason: why that one; for the loop, the operation that is in the way and its file and line.
         before, after: operations on all steps at once, before and after the loop.
-        inside, backward: what a step of the loop does, forward and backward, stage by stage.
-        kept_bytes: bytes per row and step that the forward pass leaves for the backward pass.
+        inside, backward: what a step of the loop does, forward and backward, stage by stage: a stage ends where a product
+            or a reduction needs whole rows.
+        kept: what the forward pass leaves for the backward pass, and its `kept_bytes` per row and step.
     """
 
     cell: str
@@ -36,24 +42,27 @@ class Explanation:
     inside: tuple[str, ...] = ()
     backward: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    kept: str = ""
     kept_bytes: int | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.cell}: {self.path} ({self.reason})"]
-        for title, stages in (("before", self.before), ("inside", self.inside), ("after", self.after)):
-            lines += _indented(title, stages)
-        lines += _indented("backward", self.backward)
+        for title in ("before", "inside", "after", "backward"):
+            entries: tuple[str, ...] = getattr(self, title)
+            lines += [f"  {title if n == 0 else '':<9} {entry}" for n, entry in enumerate(entries)]
         if self.kept_bytes is not None:
-            lines.append(f"  kept      {self.kept_bytes:,} bytes per row and step")
+            what = f": {self.kept}" if self.kept else ""
+            lines.append(f"  {'kept':<9} {self.kept_bytes:,} bytes per row and step{what}")
         return "\n".join(lines)
 
 
-def explain(cell: Any, inputs: Any = None) -> Explanation:
+def explain(cell: Any, inputs: Any = None, *, backend: str = "auto") -> Explanation:
     """Say which path `scan` takes for a cell, and why.
 
     Args:
         inputs: (T, B, I) or a tree of such. Default: what the cell's `input_size` says, in the type of its weights.
-    Raises: EngineError if it is no cell.
+        backend: as for `scan`.
+    Raises: EngineError if it is no cell, or the backend cannot run it.
     """
     check_cell_methods(cell)
     name, state = type(cell).__name__, cell.zero_state(1)
@@ -64,16 +73,17 @@ def explain(cell: Any, inputs: Any = None) -> Explanation:
         like = next(iter(named_leaves(state).values()), None)
         inputs = torch.zeros(1, 1, size) if like is None else like.new_zeros(1, 1, size)
     with torch.enable_grad():
-        path = choose_path(cell, inputs, state)
+        path = choose_path(cell, inputs, state, backend)
     if path.plan is None:
         return Explanation(name, path.backend, path.reason)
-    return _explain_plan(name, path.backend, path.reason, path.plan)
+    return _explain_plan(name, path.backend, path.reason, path.plan, list(named_leaves(state)))
 
 
-def _explain_plan(name: str, backend: str, reason: str, plan: Plan) -> Explanation:
+def _explain_plan(name: str, backend: str, reason: str, plan: Plan, leaves: list[str]) -> Explanation:
     loop = plan.loop(reset=False, alive=False, fresh_has_gradient=False)
     derivative = loop.derivative
-    kept = sum(node.channels for node in derivative.kept) + sum(loop.graph.carries[n] for n in derivative.histories)
+    histories = [f"state {leaves[n]}".rstrip() for n in sorted(derivative.histories)]
+    numbers = sum(node.channels for node in derivative.kept) + sum(loop.graph.carries[n] for n in derivative.histories)
     return Explanation(
         name,
         backend,
@@ -82,35 +92,54 @@ def _explain_plan(name: str, backend: str, reason: str, plan: Plan) -> Explanati
         inside=_stages(loop.graph),
         backward=_stages(derivative.graph),
         after=_calls(plan, plan.split.after),
-        kept_bytes=kept * (4 if plan.dtype == torch.float32 else 8),
+        kept=", ".join([*histories, *_count(derivative.kept)]),
+        kept_bytes=numbers * plan.dtype.itemsize,
     )
 
 
-def _calls(plan: Plan, calls: list[Call]) -> tuple[str, ...]:
-    """Describe operations on all rows and steps; those on parameters alone go without saying."""
-    recording = plan.split.recording
-    found = []
+def _calls(plan: Plan, calls: Sequence[Call]) -> tuple[str, ...]:
+    """Describe what is heavy on all rows and steps; the rest, and what is done to parameters, goes without saying."""
+    shapes, found = plan.split.recording.shapes, []
     for call in calls:
-        shapes = [recording.shapes[n] for n in call.outputs if n is not None]
-        if any(-1 in shape for shape in shapes):
-            found.append(f"{call.function.overloadpacket.__name__} -> {', '.join(str(s[1:]) for s in shapes)}")
+        result = next(shapes[n] for n in call.outputs if n is not None)
+        if -1 in result and call.function in HEAVY:
+            given = next(shapes[n] for n in call.inputs if -1 in shapes[n])
+            name = call.function.overloadpacket.__name__.removeprefix("_").removeprefix("native_").replace("_", " ")
+            name = "product" if name in ("mm", "addmm", "bmm", "baddbmm") else name
+            found.append(f"{name} {_width(given)} -> {_width(result)}, for all steps at once")
     return tuple(found)
+
+
+def _width(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape if size != -1) or "1"
 
 
 def _stages(graph: Graph) -> tuple[str, ...]:
     planned = schedule(graph)
     stages = []
-    for number, _ in enumerate(planned.stages):
-        here = [node for node, level in planned.levels.items() if level == number]
-        products = [f"{sum(i.channels for i in p.inputs)} x {p.channels}" for p in here if p.op == "product"]
-        counts = Counter(node.op for node in here if node.op not in ("product", "copy", "detach"))
-        parts = [
-            f"product {size}" + (f" ({times} times)" if times > 1 else "") for size, times in Counter(products).items()
-        ]
-        parts += [f"{op}" + (f" x {times}" if times > 1 else "") for op, times in sorted(counts.items())]
-        stages.append(", ".join(parts))
-    return tuple(stages)
+    for number, groups in enumerate(planned.stages):
+        here = [node for node, level in planned.levels.items() if level == number and node.op != "product"]
+        stages.append(", ".join([*_products(groups), *_count(here)]))
+    return tuple(stage for stage in stages if stage)
 
 
-def _indented(title: str, lines: tuple[str, ...]) -> list[str]:
-    return [f"  {title if n == 0 else '':<9} {line}" for n, line in enumerate(lines)]
+def _products(groups: Sequence[Group]) -> list[str]:
+    """Describe products; those of one input are one, whose results lie side by side."""
+    columns: dict[tuple[int, int, tuple[Node, ...]], int] = {}
+    for products in (products for group in groups for products in group.sets):
+        key = (products.products[0].attributes[0], products.blocks, products.inputs)
+        columns[key] = columns.get(key, 0) + sum(node.channels for node in products.products)
+    described = []
+    for (_, blocks, inputs), width in columns.items():
+        size = f"product {sum(piece.channels for piece in inputs)} -> {width}"
+        described.append(size if blocks == 1 else f"{size} in {blocks} blocks")
+    return described
+
+
+def _count(nodes: Iterable[Node]) -> list[str]:
+    """Describe operations by name and number of channels."""
+    widths: Counter[str] = Counter()
+    for node in nodes:
+        if node.op not in SILENT:
+            widths[node.op] += node.inputs[0].channels if node.op in ("total", "highest") else node.channels
+    return [f"{op} {width}" for op, width in widths.items()]

@@ -159,8 +159,14 @@ class _Recorder(TorchDispatchMode):
         numbers = [self._number(leaf) for leaf in leaves]
         self.recording.inputs, self.recording.state = numbers[:count], numbers[count:]
         self.recording.dependent.update(numbers)
-        with torch.no_grad(), self:
-            results = functionalize(step, remove="mutations")(*leaves)
+        try:
+            with torch.no_grad(), self:
+                results = functionalize(step, remove="mutations")(*leaves)
+        except RuntimeError as error:
+            if not any(words in str(error) for words in ("autograd.Function", "custom_function_call")):
+                raise
+            message = "the step calls a torch.autograd.Function, whose derivative a recording does not show"
+            raise CannotCompileError(message) from error
         self.recording.output, *self.recording.next_state = (self.numbers[id(result)] for result in results)
         self.alive.clear()
         return self.recording

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from recurra.engine.aten.table import LOWERINGS
-from recurra.engine.recording import Call, CannotCompileError
+from recurra.engine.recording import Batch, Call, CannotCompileError
 
 __all__ = ["HEAVY", "check_rows", "is_known"]
 
@@ -77,6 +77,8 @@ def check_rows(call: Call, shapes: Sequence[tuple[int, ...]]) -> None:
     has_rows = call.function not in ANEW and any(-1 in shape for shape in inputs)
     if has_rows and any(count != 1 for count in counts):
         raise _mixes(call)
+    if torch.Tag.pointwise in call.function.tags and any(isinstance(argument, Batch) for argument in call.args):
+        raise CannotCompileError(f"{call.function} depends on the number of rows, at {call.where}")
     place = APART.get(call.function, ALONG.get(call.function))
     if place is not None:
         given = call.args[place] if len(call.args) > place else call.kwargs.get("dim", call.kwargs.get("dims", -1))
