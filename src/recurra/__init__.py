@@ -5,6 +5,7 @@ Names below are loaded when first used, so that ``import recurra`` stays light.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -68,3 +69,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+# A program that torch.export saved names our operations, and nothing else of this package. Where torch is not loaded
+# yet, they wait for the first name that is used.
+if "torch" in sys.modules:
+    import_module("recurra.engine")
