@@ -40,7 +40,7 @@ def by_rows(cell, inputs, state, lengths, reset, reverse):
 
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(data=st.data(), steps=st.integers(1, 6), rows=st.integers(1, 4), reverse=st.booleans())
-@pytest.mark.parametrize("backend", ["loop", "library"])
+@pytest.mark.parametrize("backend", ["loop", "library", "llvm"])
 @pytest.mark.parametrize("make", KERNELS, ids=NAMES)
 def test_ends_resets_and_reverse_together(make, backend, data, steps, rows, reverse):
     lengths = data.draw(st.lists(st.integers(0, steps), min_size=rows, max_size=rows))
@@ -57,7 +57,7 @@ def test_ends_resets_and_reverse_together(make, backend, data, steps, rows, reve
     assert digest((inputs, state)) == before
 
 
-@pytest.mark.parametrize("backend", ["loop", "library"])
+@pytest.mark.parametrize("backend", ["loop", "library", "llvm"])
 @pytest.mark.parametrize("make", KERNELS, ids=NAMES)
 def test_no_gradient_crosses_a_reset(make, backend):
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ def test_no_gradient_crosses_a_reset(make, backend):
     assert all(grad[1].any() for grad in grads)
 
 
-@pytest.mark.parametrize("backend", ["loop", "library"])
+@pytest.mark.parametrize("backend", ["loop", "library", "llvm"])
 def test_a_row_of_length_zero_hands_its_state_and_gradient_through(backend):
     cell = LSTM(I, H)
     state = map_leaves(lambda leaf: torch.rand_like(leaf).requires_grad_(), cell.zero_state(2))

@@ -43,7 +43,7 @@ def compare(cell, inputs, state, run):
     assert_same(*finite)
 
 
-@pytest.mark.parametrize("where", ["inputs", "state", "weight_hh_l0", "weight_ih_l0"])
+@pytest.mark.parametrize("where", ["inputs", "state", "weight_hh_l0"])
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPE_NAMES)
 @pytest.mark.parametrize("name", CELLS)

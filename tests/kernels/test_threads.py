@@ -15,6 +15,7 @@ from kernel_cases import (
     make,
     masks_for,
     state_for,
+    values,
 )
 from torch import nn
 
@@ -22,7 +23,7 @@ from recurra.engine import native
 from recurra.engine.llvm import compiler
 from recurra.engine.llvm.team import Team, team
 
-NAMES = ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "sru", "rglru", "lstm-mogrifier-low-rank"]
+NAMES = ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "sru"]
 ROWS = {"few-rows": 3, "many-rows": 37}  # the first share channels, the second rows
 
 
@@ -101,9 +102,12 @@ class RunningMean(nn.Module):
 def test_threads_wait_where_channels_meet_without_a_product(threads, kind):
     threads(2)
     cell = kind()
-    for seed in range(5):
-        inputs = inputs_for(cell, 300, 3, seed=seed)
-        assert_like_reference(cell, inputs, cell.zero_state(3))
+    assert_like_reference(cell, inputs_for(cell, 20, 3), cell.zero_state(3))
+    inputs = inputs_for(cell, 1000, 3)
+    with torch.no_grad():
+        expected = values(cell, inputs, cell.zero_state(3), backend="loop")
+        for _ in range(5):
+            assert_same(values(cell, inputs, cell.zero_state(3), backend="llvm"), expected)
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)

@@ -328,7 +328,7 @@ def warm_and_fresh(cell):
     return type(fresh)(*(torch.where(is_fresh, leaf, warm[name]) for name, leaf in fresh._asdict().items()))
 
 
-@pytest.mark.parametrize("backend", ["loop", "auto"])
+@pytest.mark.parametrize("backend", ["loop", "llvm"])
 @pytest.mark.parametrize("name", ORACLES)
 def test_cell_is_its_equations(name, backend):
     make, oracle = ORACLES[name]
@@ -360,7 +360,7 @@ MODULES = [
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("backend", ["loop", "library"])
+@pytest.mark.parametrize("backend", ["loop", "library", "llvm"])
 @pytest.mark.parametrize(("make", "peer"), MODULES, ids=["rnn", "rnn-relu", "lstm", "gru"])
 def test_cell_is_torchs_layer(make, peer, backend, bias, dtype):
     cell, module = make(bias=bias, dtype=dtype), peer(bias=bias, dtype=dtype)
