@@ -16,11 +16,15 @@ LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Model(nn.Module):
-    def __init__(self, cell: str, vocabulary: int, embedding: int, hidden: int) -> None:
+    def __init__(
+        self, cell: str, vocabulary: int, embedding: int, hidden: int, layers: int = 1, tie: bool = False
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
-        self.layer = LAYERS[cell](embedding, hidden)
+        self.layer = LAYERS[cell](embedding, hidden, num_layers=layers)
         self.projection = nn.Linear(hidden, vocabulary)
+        if tie:
+            self.projection.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state):
         outputs, state = self.layer(self.embedding(tokens), state)
@@ -31,11 +35,8 @@ def detach(state):
     return tuple(leaf.detach() for leaf in state) if isinstance(state, tuple) else state.detach()
 
 
-def train(
-    cell: str, tokens: Tensor, *, vocabulary: int, embedding: int, hidden: int, rows: int, window: int, steps: int
-) -> float:
+def train(model: Model, tokens: Tensor, *, rows: int, window: int, steps: int) -> float:
     """Train for so many steps and return tokens per second."""
-    model = Model(cell, vocabulary, embedding, hidden)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1, cycle_momentum=False)
     length = (len(tokens) - 1) // rows
