@@ -44,7 +44,9 @@ def test_parameters_are_known_by_where_the_cell_keeps_them():
 def test_what_depends_on_parameters_alone_is_recorded_as_it_is(small_cell):
     calls = names(recorded(small_cell(lambda cell, a, h: torch.tanh(a @ torch.special.expit(cell.U).logit()))))
     assert aten.logit.default in calls
-    assert aten.logit.default not in names(recorded(small_cell(lambda cell, a, h: torch.tanh(torch.sigmoid(a).logit()))))
+    assert aten.logit.default not in names(
+        recorded(small_cell(lambda cell, a, h: torch.tanh(torch.sigmoid(a).logit())))
+    )
 
 
 def test_in_place_operations_come_out_as_functions(small_cell):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from recurra.engine.graph import REDUCTIONS, Array, Builder, Graph, Node
+from recurra.engine.graph import REDUCTIONS, Array, Builder, Graph, Node, cut
 from recurra.engine.operations import OPERATIONS
-from recurra.engine.recording import CannotCompileError
 
 __all__ = ["Derivative", "WeightGradient", "differentiate"]
 
@@ -198,16 +197,16 @@ class _Differentiation:
                 leaves.setdefault((node.op, node.attributes[0]), []).append(node)
 
         def cover(op: str, number: int, width: int) -> list[Node]:
-            pieces, column = [], 0
-            for leaf in sorted(leaves.get((op, number), []), key=lambda leaf: leaf.attributes[1]):
-                if leaf.attributes[1] < column:
-                    raise CannotCompileError("parts of a vector that overlap")
-                if leaf.attributes[1] > column:
-                    pieces.append(b.widen(b.constant(0.0), leaf.attributes[1] - column))
-                pieces.append(self.gradients.get(leaf) or b.widen(b.constant(0.0), leaf.channels))
-                column = leaf.attributes[1] + leaf.channels
-            if column < width:
-                pieces.append(b.widen(b.constant(0.0), width - column))
+            found = [(leaf.attributes[1], leaf) for leaf in leaves.get((op, number), [])]
+            places = {0, width, *(at for at, _ in found), *(at + leaf.channels for at, leaf in found)}
+            pieces = []
+            for start, stop in pairwise(sorted(places)):
+                total: Node | None = None
+                for at, leaf in found:
+                    gradient = self.gradients.get(leaf)
+                    if gradient is not None and at <= start and stop <= at + leaf.channels:
+                        total = b.add(total, self._part(b, gradient, start - at, stop - at))
+                pieces.append(total or b.widen(b.constant(0.0), stop - start))
             return pieces
 
         self.roots_carry = [cover("carry", n, width) for n, width in enumerate(forward.carries)]
@@ -225,6 +224,12 @@ class _Differentiation:
                 self.result.vectors += [node.attributes] * len(parts)
         for product, columns in self.products:
             self._weight_gradient(product, columns)
+
+    @staticmethod
+    def _part(b: Builder, node: Node, start: int, stop: int) -> Node:
+        """Return channels of a gradient; which nodes it is made of is known when it is written."""
+        whole = (start, stop) == (0, node.channels)
+        return node if whole else b.node("part", (node,), stop - start, (start,))
 
     def _weight_gradient(self, product: Node, columns: list[tuple[int, Node]]) -> None:
         gradients = [self.gradients[p] for _, p in columns]
@@ -330,6 +335,9 @@ class _Differentiation:
 
     def _written(self, node: Node, memo: dict[Node, Node]) -> Node:
         b = self.builder
+        if node.op == "part":
+            (start,) = node.attributes
+            return cut(b, self._write(node.inputs[0], memo), start, start + node.channels)
         if node.op == "given":
             kind, number, column = node.attributes
             if kind == "state":

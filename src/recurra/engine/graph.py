@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["REDUCTIONS", "Array", "Builder", "Graph", "Node", "Weight", "ancestors"]
+__all__ = ["REDUCTIONS", "Array", "Builder", "Graph", "Node", "Weight", "ancestors", "cut"]
 
 LEAVES = frozenset({"constant", "channel", "stream", "carry"})
 REDUCTIONS = frozenset({"total", "highest"})
@@ -135,6 +135,25 @@ def ancestors(roots: Iterable[Node]) -> list[Node]:
             seen.add(node)
             stack.extend(node.inputs)
     return sorted(seen, key=lambda node: node.index)
+
+
+def cut(builder: Builder, node: Node, start: int, stop: int) -> Node:
+    """Return channels start to stop of a node.
+
+    Raises: ValueError for a product in blocks, which has no such parts.
+    """
+    if node.channels == 1 or (start, stop) == (0, node.channels):
+        return node
+    if node.is_pointwise:
+        inputs = [cut(builder, piece, start, stop) for piece in node.inputs]
+        return builder.node(node.op, inputs, stop - start, node.attributes)
+    if node.is_leaf:
+        number, column = node.attributes
+        return builder.node(node.op, (), stop - start, (number, column + start))
+    weight, transposed, column, rows, blocks = node.attributes
+    if blocks != 1:
+        raise ValueError("a part of a product in blocks")
+    return builder.node("product", node.inputs, stop - start, (weight, transposed, column + start, rows, blocks))
 
 
 class Builder:

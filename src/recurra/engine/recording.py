@@ -176,6 +176,8 @@ class _Recorder(TorchDispatchMode):
         self._refuse(function, args, where)
         if function is torch.ops.aten.lift_fresh.default and id(args[0]) not in self.numbers and args[0].ndim > 0:
             self._add_constant(args[0], where)
+        if function is torch.ops.aten.copy.default:
+            return self._copy(*args[:2])
         if function._schema.is_mutable:
             return self._write_anew(function, args, kwargs, where)
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -212,6 +214,13 @@ class _Recorder(TorchDispatchMode):
             result = anew(*args, **kwargs)
         self.numbers[id(args[0])] = self.numbers[id(result)]
         return function(*args, **kwargs)
+
+    def _copy(self, onto: Tensor, source: Tensor) -> Tensor:
+        """Perform a copy by what has a derivative."""
+        with self:
+            if source.dtype != onto.dtype:
+                source = torch.ops.aten._to_copy.default(source, dtype=onto.dtype)
+            return torch.ops.aten.expand.default(source, onto.shape)
 
     def _decompose(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Perform an operation by others if torch knows how; return NotImplemented if it does not."""

@@ -218,5 +218,3 @@ def _logical(low: Lowering, call: Call, op: str, *args: Any) -> Value:
 @lowers(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
 def _masked_fill(low: Lowering, call: Call, a: Any, mask: Any, value: Any) -> Value:
     return low.pointwise("where", mask, value, a)
-
-

@@ -19,7 +19,6 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
-
 @lowers(aten.mm.default)
 def _mm(low: Lowering, call: Call, a: Any, b: Any) -> Value:
     if low.is_parameter(a) and not low.is_parameter(b):  # A sᵀ = (s Aᵀ)ᵀ
@@ -151,7 +150,9 @@ def _var_mean(
 
 
 @lowers(aten.linalg_vector_norm.default)
-def _norm(low: Lowering, call: Call, a: Any, order: float = 2, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
+def _norm(
+    low: Lowering, call: Call, a: Any, order: float = 2, dims: Any = None, keepdim: bool = False, **_: Any
+) -> Value:
     value = low.operand(a)
     _whole_row(value, dims)
     if order == 1:

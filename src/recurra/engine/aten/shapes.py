@@ -19,7 +19,6 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
-
 @lowers(aten.clone.default, aten.alias.default, aten.lift_fresh.default, aten.contiguous.default)
 def _same(low: Lowering, call: Call, a: Any, **_: Any) -> Value:
     return low.operand(a)
@@ -194,20 +193,11 @@ def _filled(constant: float) -> Lower:
     return lower
 
 
-@lowers(aten.copy.default)
-def _copy(low: Lowering, call: Call, a: Any, source: Any, *_: Any) -> Value:
-    actual = shape_of(low, call)
-    if low.is_parameter(source):
-        return low.vector(source.number, Value.plain((), actual))
-    value = low.operand(source)
-    if value.shape:
-        return reshape(value, actual)
-    return Value.of(low.builder.widen(value.pieces[0], math.prod(actual[1:])), actual)
-
-
 @lowers(aten.fill.Scalar, aten.fill.Tensor)
 def _fill(low: Lowering, call: Call, a: Any, constant: Any) -> Value:
-    return _copy(low, call, a, constant)
+    if isinstance(constant, (bool, int, float)):
+        return _full_of(low, call, float(constant))
+    return _expand(low, call, constant)
 
 
 def _full_of(low: Lowering, call: Call, constant: float) -> Value:
@@ -234,5 +224,3 @@ def _new_full(low: Lowering, call: Call, a: Any, _: Any, constant: Any, **__: An
 @lowers(aten.scalar_tensor.default)
 def _scalar_tensor(low: Lowering, call: Call, constant: Any, **_: Any) -> Value:
     return low.operand(constant)
-
-
