@@ -1,8 +1,8 @@
 """A step, or a few, as one native call: for streams and generation, where a call takes microseconds.
 
 Nothing is done before or after the loop, and matrices are read where they are, so a changed weight is noticed without
-looking. What a call needs is prepared once per shape in a `Space`: the words that `recurra.engine.llvm.entry` reads, and
-memory to compute in. A space serves one call at a time; as many are made as there are calls at once.
+looking. What a call needs is prepared once per shape in a `Space`: the words that `recurra.engine.llvm.entry` reads,
+and memory to compute in. A space serves one call at a time; as many are made as there are calls at once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,28 @@ from recurra.engine.lowering import Split, split
 from recurra.engine.recording import CannotCompileError, record, replay
 from recurra.state import named_leaves
 
-__all__ = ["CompiledStep", "Leaf", "Space", "compile_step"]
+__all__ = ["CLOSE", "CompiledStep", "Leaf", "Space", "compile_step", "is_plain", "special_mode"]
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 BYTES_PER_THREAD = 400_000  # of weights; for less, a second thread costs more than it brings
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-9}
 Leaf = tuple[int, int]
 """Where a leaf of the state comes from and goes to: the number of a tensor, and the first of its bytes."""
+
+
+_transforms = torch._C._functorch.peek_interpreter_stack
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_autocasts = torch._C._is_any_autocast_enabled
+
+
+def special_mode() -> bool:
+    """Does torch do more than to compute just now: transform, watch, cast?"""
+    return _transforms() is not None or bool(_dispatch_modes()) or _autocasts()
+
+
+def is_plain(tensor: Any, dtype: torch.dtype | None) -> bool:
+    """Is something a tensor of this type in memory, and no subclass?"""
+    return type(tensor) is Tensor and tensor.dtype is dtype and tensor.is_cpu
 
 
 @dataclass
@@ -74,6 +89,8 @@ class Space:
         self.strides = (ctypes.c_int64 * max(1, 3 * len(step.split.weights)))()
         self.pointers: list[int] = []
         """Of the tensors that the words refer to."""
+        self.stays = False
+        """Do they do so as long as the tensors stay where they are, or for one call only?"""
         widths = {"carry": [2 * rows * width for width in step.widths]}
         widths["scratch"] = [rows * width for width in step.program.scratch]
         widths["row"] = [rows * w for _ in range(step.program.reductions) for w in (step.program.lanes, 1)]
@@ -88,7 +105,8 @@ class Space:
         words[entry.NUM_LEAVES], words[entry.BASES] = len(leaves), first_leaf
         for n, (base, offset) in enumerate(leaves):
             place = words[self.places["carry", n]]
-            fields = (place, rows * step.widths[n] * size, self.sources + base, self.sources + num_bases + base, offset)
+            source = self.sources + base
+            fields: list[Any] = [place, rows * step.widths[n] * size, source, source + num_bases, offset]
             at = first_leaf + entry.LEAF_WORDS * n
             words[at : at + entry.LEAF_WORDS] = fields
 
@@ -112,7 +130,7 @@ class Space:
                 self.words[self.places[kind, number]] = tensor.data_ptr()
         for number, weight in enumerate(weights):
             block = weight.stride(0) if weight.ndim == 3 else 0
-            self.strides[3 * number : 3 * number + 3] = (weight.stride(-2), weight.stride(-1), block)
+            self.strides[3 * number : 3 * number + 3] = [weight.stride(-2), weight.stride(-1), block]
         given = {tensor.untyped_storage().data_ptr() for tensor in tensors}
         return all(tensor.untyped_storage().data_ptr() in given for tensor in (*vectors, *weights))
 

@@ -11,25 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, get_num_threads, nn
+from torch import Tensor, empty_like, get_num_threads, nn
 
 from recurra.engine.llvm.entry import THREADS, enter
 from recurra.engine.recording import CannotCompileError
-from recurra.engine.step import CompiledStep, Leaf, Space, compile_step
+from recurra.engine.step import CompiledStep, Leaf, Space, compile_step, is_plain, special_mode
 from recurra.errors import RecurraError
 
 __all__ = ["Stepper"]
 
 MOST_ROWS = 16  # T · B
 KEPT = 64  # shapes
-
-_is_special = (
-    torch._C._functorch.peek_interpreter_stack,
-    torch._C._len_torch_dispatch_stack,
-    torch._C._get_tracing_state,
-    torch.is_autocast_cpu_enabled,
-)
-_empty_like = torch.empty_like
 
 
 class _Form:
@@ -42,7 +34,7 @@ class _Form:
     def __init__(self, outputs: Tensor, states: list[Tensor], make_space: Callable[[], Space]) -> None:
         self.outputs = outputs
         self.states = states
-        self.shapes = [state.shape for state in states]
+        self.zeros: list[Any] = [0] * len(states)
         self.make_space = make_space
         self.free: list[Space] = []
 
@@ -52,7 +44,7 @@ class _Layers(nn.Module):
 
     def __init__(self, cells: list[Any], directions: int) -> None:
         super().__init__()
-        self.cells = nn.ModuleList(cells)
+        self.cells: Any = nn.ModuleList(cells)
         self.directions = directions
 
     def step(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
@@ -85,72 +77,52 @@ class Stepper:
     def __reduce__(self) -> tuple[Any, ...]:
         return Stepper, ()
 
-    def __call__(self, module: Any, x: Tensor, hx: Any) -> Any:
-        """Return (outputs, hx) as the module's `forward`, or None if it takes the ordinary way. No gradients are recorded."""
+    def __call__(self, module: Any, x: Any, hx: Any) -> Any:
+        """Return (outputs, hx) as the module's `forward`, without gradients; None if it must go the ordinary way."""
         try:
             form = self._forms.get(x.shape) or self._make_form(module, x)
-            if form is None or type(x) is not Tensor or x.dtype is not self._dtype or not x.is_cpu:
+            dtype = self._dtype
+            if form is None or not is_plain(x, dtype) or special_mode():
                 return None
-            for special in _is_special:
-                if special():
-                    return None
-            x = x.contiguous()
             # a matrix that was transposed in place is missing here, and differs
             pointers = [p.data_ptr() for p in module._parameters.values() if p.is_contiguous()]
         except (AttributeError, RuntimeError):  # a parameter that is None, or somewhere else than in memory
             return None
-        free = form.free
         try:
-            space = free.pop()
+            space = form.free.pop()
         except IndexError:
             space = form.make_space()
-        words, first = space.words, space.sources
         if pointers != space.pointers and not self._bind(module, space, pointers):
             return None
-        shapes = form.shapes
-        if len(shapes) == 1:
-            if hx is None:
-                words[first] = 0
-            else:
-                if type(hx) is not Tensor or hx.shape != shapes[0] or hx.dtype is not self._dtype or not hx.is_cpu:
-                    return None
-                hx = hx.contiguous()
-                words[first] = hx.data_ptr()
-            finals: Any = _empty_like(form.states[0])
-            words[first + 1] = finals.data_ptr()
+        words, at, num_states = space.words, space.sources, len(form.states)
+        x = x.contiguous()
+        given = hx if hx is None or num_states > 1 else (hx,)
+        if given is None:
+            words[at : at + num_states] = form.zeros
+        elif type(given) is not tuple or len(given) != num_states:
+            return None
         else:
-            if hx is None:
-                words[first] = words[first + 1] = 0
-            else:
-                if type(hx) is not tuple or len(hx) != 2:
+            kept = []
+            for leaf, like in zip(given, form.states, strict=True):
+                if not is_plain(leaf, dtype) or leaf.shape != like.shape:
                     return None
-                h, c = hx
-                if (
-                    type(h) is not Tensor
-                    or type(c) is not Tensor
-                    or h.shape != shapes[0]
-                    or c.shape != shapes[1]
-                    or h.dtype is not self._dtype
-                    or c.dtype is not self._dtype
-                    or not h.is_cpu
-                    or not c.is_cpu
-                ):
-                    return None
-                h, c = h.contiguous(), c.contiguous()
-                words[first] = h.data_ptr()
-                words[first + 1] = c.data_ptr()
-            new_h, new_c = finals = _empty_like(form.states[0]), _empty_like(form.states[1])
-            words[first + 2] = new_h.data_ptr()
-            words[first + 3] = new_c.data_ptr()
-        outputs = _empty_like(form.outputs)
+                kept.append(leaf := leaf.contiguous())
+                words[at] = leaf.data_ptr()
+                at += 1
+        at = space.sources + num_states
+        finals = []
+        for like in form.states:
+            finals.append(final := empty_like(like))
+            words[at] = final.data_ptr()
+            at += 1
+        outputs = empty_like(form.outputs)
         words[space.inputs] = x.data_ptr()
         words[space.outputs] = outputs.data_ptr()
-        most = space.step.threads
-        if most > 1:
-            words[THREADS] = min(most, get_num_threads())
-        _enter(space.address)
-        free.append(space)
-        return outputs, finals
+        if space.step.threads > 1:
+            words[THREADS] = min(space.step.threads, get_num_threads())
+        enter()(space.address)
+        form.free.append(space)
+        return outputs, tuple(finals) if num_states > 1 else finals[0]
 
     def _bind(self, module: Any, space: Space, pointers: list[int]) -> bool:
         """Let a space refer to the module's tensors as they are now, if they are as they should be."""
@@ -180,9 +152,11 @@ class Stepper:
         if self._failed or type(x) is not Tensor or x.dim() not in (2, 3) or x.shape[-1] != module.input_size:
             return None
         unbatched = x.dim() == 2
-        axes = x.shape[:1] + (1,) if unbatched else x.shape[:2][:: -1 if module.batch_first else 1]
+        axes = (*x.shape[:1], 1) if unbatched else x.shape[:2][:: -1 if module.batch_first else 1]
         steps, rows = axes
-        if not 1 <= steps * rows <= MOST_ROWS or (steps > 1 and (module.bidirectional or (module.batch_first and rows > 1))):
+        if not 1 <= steps * rows <= MOST_ROWS or (
+            steps > 1 and (module.bidirectional or (module.batch_first and rows > 1))
+        ):
             return None
         with self._lock:
             step = self._step = self._step or self._compile(module, x)
@@ -236,14 +210,8 @@ def _shapes(module: Any) -> list[torch.Size]:
     found: list[torch.Size] = []
     for layer in range(module.num_layers):
         for _ in range(directions):
-            one = [(gates, size * directions if layer else module.input_size), (gates, size)]
+            one: list[tuple[int, ...]] = [(gates, size * directions if layer else module.input_size), (gates, size)]
             one += [(gates,), (gates,)] if module.bias else []
             one += [(module.proj_size, module.hidden_size)] if module.proj_size else []
             found += map(torch.Size, one)
     return found
-
-
-def _enter(address: int) -> None:
-    global _enter
-    _enter = enter()
-    _enter(address)

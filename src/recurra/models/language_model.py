@@ -17,6 +17,7 @@ from recurra.engine import Policy
 from recurra.engine.products import product
 from recurra.errors import ConfigError
 from recurra.layers import LockedDropout, Stack, embedding_dropout, projected_cross_entropy
+from recurra.models.stepping import ModelStepper
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer
@@ -95,6 +96,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         if config is not None and settings:
             raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
+        self._stepper: ModelStepper | None = None
         self.config = config = config or from_mapping(ModelConfig, settings)
         self.vocabulary = vocabulary
         width = config.embedding or config.hidden
@@ -178,6 +180,12 @@ class LanguageModel(nn.Module):
 
         Without dropout, as in evaluation mode; equal to `forward` over the same tokens.
         """
+        if not torch.is_grad_enabled():
+            if self._stepper is None:
+                self._stepper = ModelStepper(self)
+            found = self._stepper(token, state)
+            if found is not None:
+                return found
         output, state = self.stack.step(self.embedding(token), state)
         return self.project(output), state
 

@@ -165,14 +165,12 @@ class DirectEmitter(Emitter):
         ]
 
     def _fold(self, vectors: list[Any], width: int) -> Any:
-        """Return one vector for several: lane j · width + l is the sum of those lanes of vector j that equal l mod width.
+        """Return one vector for several: lane j · width + l is the sum of the lanes of vector j that are l mod width.
 
         Each vector holds, at every lane l, a partial sum that belongs to l mod `width`.
         """
         while len(vectors) > 1:
-            vectors = [
-                self._fold_two(x, y, width) for x, y in zip(vectors[::2], vectors[1::2], strict=True)
-            ]
+            vectors = [self._fold_two(x, y, width) for x, y in zip(vectors[::2], vectors[1::2], strict=True)]
             width *= 2
         return vectors[0]
 

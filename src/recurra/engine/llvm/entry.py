@@ -15,6 +15,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from recurra.engine.llvm.direct import REVERSED
+from recurra.engine.llvm.target import initialise
 from recurra.engine.llvm.team import team
 
 __all__ = [
@@ -45,12 +46,14 @@ _engines: list[Any] = []
 
 def has_threads() -> bool:
     """Can a native function start threads, without Python?"""
+    initialise()
     return team().fork_address != 0
 
 
 @functools.cache
 def enter() -> Callable[[int], None]:
     """Return the function that is called with the address of the words. The interpreter is free meanwhile."""
+    initialise()
     module = ir.Module("entry")
     module.triple = llvm.get_process_triple()
     _write(module)
