@@ -165,9 +165,9 @@ def find_runner(cell: Any, inputs: Any, state: Any) -> Callable[..., tuple[Tenso
     tensors = [tensor for _, tensor in kept]
     token, reason = _find_token(
         origin,
-        [(path, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for path, tensor in kept],
+        [(path, _sizes(tensor.shape), tensor.dtype, tensor.requires_grad) for path, tensor in kept],
         _scalars(cell, 0),
-        (_structure(inputs), [(tuple(leaf.shape[2:]), leaf.dtype) for leaf in named_leaves(inputs).values()]),
+        (_structure(inputs), [(_sizes(leaf.shape[2:]), leaf.dtype) for leaf in named_leaves(inputs).values()]),
         (_structure(state), [leaf.dtype for leaf in named_leaves(state).values()]),
         torch.is_grad_enabled(),
     )
@@ -187,10 +187,20 @@ def find_runner(cell: Any, inputs: Any, state: Any) -> Callable[..., tuple[Tenso
     return run
 
 
+def _sizes(shape: Iterable[int]) -> tuple[int, ...]:
+    return tuple([_constant(size) for size in shape])
+
+
+def _constant(number: Any) -> Any:
+    """Return the number as one that dynamo takes for a constant, as it does with keys, and not for a variable."""
+    (constant,) = {number: None}
+    return constant
+
+
 def _scalars(thing: Any, depth: int) -> list[Any]:
     """Return what is neither a tensor nor an object in a cell: what its `signature` holds by value."""
     if isinstance(thing, _PLAIN):
-        return list({thing: None})  # as keys dynamo takes for constants what it might take for variables
+        return [_constant(thing)]
     if isinstance(thing, (FunctionType, BuiltinFunctionType)):
         return [thing]
     if depth == 0 or isinstance(thing, nn.Module):
