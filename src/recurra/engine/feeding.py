@@ -28,10 +28,12 @@ def find_feeds(parts: Split) -> dict[int, Product]:
     recording = parts.recording
     maker = {n: call for call in parts.before for n in call.outputs}
     read = {n for call in (*parts.before, *parts.after) for n in call.inputs}
+    # what a product inside the loop reads is needed once more for the gradient of its matrix
+    multiplied = {i.attributes[0] for p in parts.inside.nodes() if p.op == "product" for i in p.inputs if i.op == "stream"}
     feeds = {}
     for stream, (number, _) in enumerate(parts.streams):
         call = maker.get(number)
-        if call is None or number in read or call.kwargs or not all(isinstance(a, Reference) for a in call.args):
+        if call is None or number in read or stream in multiplied or call.kwargs or not all(isinstance(a, Reference) for a in call.args):
             continue
         bias, (x, weight) = (call.args[0].number, call.args[1:]) if len(call.args) == 3 else (None, call.args)
         is_product = call.function in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)

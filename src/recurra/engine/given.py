@@ -1,0 +1,78 @@
+"""What a compiled loop is given, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from recurra.engine.workspace import Loan
+
+__all__ = ["Feed", "Given", "Left", "Shape"]
+
+
+class Feed(NamedTuple):
+    """A stream that is a product: ``x weight + bias`` for x (T·B, I) and weight (I, N)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class Given(NamedTuple):
+    """What a loop reads.
+
+    Args:
+        streams: (T·B, width) each, or (B, width) where all steps share it; of a fed one, the x of its `Feed`.
+        feeds: by number of the stream.
+        states: (B, width) of each leaf.
+    """
+
+    streams: list[Tensor]
+    feeds: dict[int, Feed]
+    vectors: list[Tensor]
+    weights: list[Tensor]
+    states: list[Tensor]
+
+    def flatten(self) -> list[Tensor | None]:
+        """Return all tensors in one list."""
+        feeds = [tensor for feed in self.feeds.values() for tensor in feed]
+        return [*self.streams, *feeds, *self.vectors, *self.weights, *self.states]
+
+
+class Shape(NamedTuple):
+    """How many steps and rows there are, and how many tensors of each kind: what tells a flat list from its parts."""
+
+    steps: int
+    rows: int
+    streams: int
+    fed: tuple[int, ...]
+    vectors: int
+    weights: int
+
+    def sort(self, tensors: Sequence[Any]) -> Given:
+        """Undo `Given.flatten`."""
+        rest = iter(tensors)
+        streams = [next(rest) for _ in range(self.streams)]
+        feeds = {number: Feed(next(rest), next(rest)) for number in self.fed}
+        vectors = [next(rest) for _ in range(self.vectors)]
+        weights = [next(rest) for _ in range(self.weights)]
+        return Given(streams, feeds, vectors, weights, list(rest))
+
+
+class Left(NamedTuple):
+    """What a forward pass leaves for the backward pass.
+
+    Args:
+        histories: (T+1, B, width), by leaf of the state.
+        emits: (T, B, width), by number.
+        kept: (T, B, width) of all kept nodes, if there are any.
+    """
+
+    histories: dict[int, Tensor]
+    emits: dict[int, Tensor]
+    kept: Loan | None
+
+    def versions(self) -> list[int]:
+        """Return how often each has been written to: a change since the forward pass makes gradients wrong."""
+        return [tensor._version for tensor in (*self.histories.values(), *self.emits.values())]
