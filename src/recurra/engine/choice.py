@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recurra.engine.compiled import Plan, run_plan
 from recurra.engine.choices import faster
+from recurra.engine.compiled import Plan, run_plan
 from recurra.engine.library import Kernel, find_kernel, run_kernel
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import is_traced

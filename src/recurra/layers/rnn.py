@@ -30,7 +30,7 @@ class _Templates:
     """Those that a graph of `torch.compile` asked for, by name."""
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _name_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> str:
     template = _make_template(kind, *sizes, **options)
     name = f"_{id(template)}"  # which lives as long as the cache
