@@ -2,32 +2,28 @@
 
     scan(table, strides, T, B, thread, threads, flags, barrier)
 
-`table` holds a pointer per array (`Layout.names` tells which), `strides` two numbers per matrix. Threads share either the
-rows, and then never meet, or the channels, and then wait for each other after each stage.
+`table` holds a pointer per array (`Layout.names` tells which), `strides` three numbers per matrix: from row to row, from
+column to column, from block to block. Threads share either the rows, and then never meet, or the channels, and then wait
+for each other after each stage.
 `flags`: 1 to share rows, 2 if matrices are packed already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from llvmlite import ir
 
-from recurra.engine.graph import Graph, Node
-from recurra.engine.llvm.maths import Maths
-from recurra.engine.llvm.packing import packer
+from recurra.engine.graph import Node
+from recurra.engine.llvm.frame import i, i1, i32, i64, pointer
 from recurra.engine.llvm.pointwise import INSTRUCTIONS
-from recurra.engine.llvm.schedule import MAX_GATES, Group, Home, ProductSet, Schedule
+from recurra.engine.llvm.products import Products
+from recurra.engine.llvm.schedule import Group, Schedule
 from recurra.engine.llvm.target import Target
 
 __all__ = ["Emitter", "Layout"]
-
-i1, i32, i64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-pointer = ir.PointerType()
-PREFETCHED = 16  # rows of a matrix between asking for weights and reading them
 
 
 @dataclass
@@ -50,7 +46,7 @@ class Layout:
         return sum(blocks * padded for blocks, padded, _ in self.sums)
 
 
-class Emitter:
+class Emitter(Products):
     """Writes one function.
 
     Args:
@@ -63,21 +59,8 @@ class Emitter:
     def __init__(
         self, schedule: Schedule, dtype: str, target: Target, *, backward: bool, histories: frozenset[int]
     ) -> None:
-        self.schedule = schedule
-        self.graph: Graph = schedule.graph
-        self.target = target
-        self.backward = backward
-        self.histories = histories
-        self.lanes = target.lanes(dtype)
-        self.bytes = 4 if dtype == "float32" else 8
-        self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-        self.module = ir.Module("recurra")
-        self.maths = Maths(self.module, dtype, self.lanes, target.name)  # type: ignore[arg-type]
-        self.vec = self.maths.vec
+        super().__init__(schedule, dtype, target, backward=backward, histories=histories)
         self.layout = Layout()
-        self.sets: list[tuple[Group, ProductSet]] = [
-            (group, products) for stage in schedule.stages for group in stage for products in group.sets
-        ]
         self.rows_only = bool(schedule.reductions)
         self._lay_out()
 
@@ -145,231 +128,6 @@ class Emitter:
             at = self.b.gep(self.table, [i(place)], source_etype=pointer)
             self.pointers[name] = self.b.load(at, typ=pointer)
 
-    def _allocate(self, vectors: int) -> Any:
-        place = self.b.alloca(self.vec, size=vectors)
-        place.align = 64
-        return place
-
-    @contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
-        """Loop from start to stop; yields the index."""
-        b = self.b
-        before, head, body, end = b.block, *(b.append_basic_block(name) for name in ("head", "body", "end"))
-        b.branch(head)
-        b.position_at_end(head)
-        index = b.phi(i64)
-        index.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", index, stop), body, end)
-        b.position_at_end(body)
-        yield index
-        index.add_incoming(b.add(index, i(step)), b.block)
-        b.branch(head)
-        b.position_at_end(end)
-
-    def _share(self, amount: Any) -> tuple[Any, Any]:
-        """Return this thread's part of 0..amount."""
-        b = self.b
-        ends = (self.thread, b.add(self.thread, i(1)))
-        return tuple(b.sdiv(b.mul(amount, end), self.threads) for end in ends)  # type: ignore[return-value]
-
-    def _wait(self) -> None:
-        """Wait until all threads are here."""
-        b = self.b
-        with b.if_then(b.icmp_signed(">", self.threads, i(1))):
-            turn = b.add(b.load(self.turn, typ=i64), i(1))
-            b.store(turn, self.turn)
-            b.call(self._meet(), [self.barrier, b.mul(turn, self.threads)])
-
-    def _meet(self) -> Any:
-        """A barrier: count up, then spin; give the core away when others take long."""
-        known = self.module.globals.get("meet")
-        if known is not None:
-            return known
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer, i64]), "meet")
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        give_way = ir.Function(self.module, ir.FunctionType(i32, []), "sched_yield")
-        counter, goal = function.args
-        b = ir.IRBuilder(function.append_basic_block("entry"))
-        b.atomic_rmw("add", counter, i(1), "acq_rel")
-        spin, patient, tired, done = (b.append_basic_block(name) for name in ("spin", "patient", "tired", "done"))
-        entry = b.block
-        b.branch(spin)
-        b.position_at_end(spin)
-        tries = b.phi(i64)
-        tries.add_incoming(i(0), entry)
-        here = b.load_atomic(counter, "acquire", 8, typ=i64)
-        b.cbranch(b.icmp_signed("<", here, goal), patient, done)
-        b.position_at_end(patient)
-        more = b.add(tries, i(1))
-        b.cbranch(b.icmp_signed(">", more, i(2000)), tired, spin)
-        tries.add_incoming(more, patient)
-        b.position_at_end(tired)
-        b.call(give_way, [])
-        b.branch(spin)
-        tries.add_incoming(i(0), tired)
-        b.position_at_end(done)
-        b.ret_void()
-        return function
-
-    # panels and tiles
-
-    def _inner_panels(self, group: Group) -> int:
-        """Panels of each block."""
-        return -(-(group.channels // group.blocks) // self.lanes)
-
-    def _panels(self, group: Group) -> int:
-        return group.blocks * self._inner_panels(group)
-
-    def _tile(self, group: Group) -> tuple[int, int]:
-        """Return (rows, panels) that are computed at once."""
-        if not group.sets:
-            return 1, 1
-        gates = max(len(products.products) for products in group.sets)
-        inner = self._inner_panels(group)
-        panels = max(n for n in range(1, 5) if inner % n == 0 and (n == 1 or n * gates <= MAX_GATES))
-        return self.target.tiles[min(gates * panels, 4) - 1], panels
-
-    def _width(self, group: Group) -> int:
-        """Vectors of sums per row of a tile."""
-        return sum(len(products.products) for products in group.sets) * self._tile(group)[1]
-
-    def _is_ragged(self, group: Group) -> bool:
-        return (group.channels // group.blocks) % self.lanes != 0
-
-    def _column(self, group: Group, panel: Any) -> tuple[Any, Any]:
-        """Return the first channel of a panel, and the mask of its lanes (None: all)."""
-        b, inner, size = self.b, self._inner_panels(group), group.channels // group.blocks
-        if group.blocks == 1:
-            within, column = b.mul(panel, i(self.lanes)), b.mul(panel, i(self.lanes))
-        else:
-            within = b.mul(b.urem(panel, i(inner)), i(self.lanes))
-            column = b.add(b.mul(b.udiv(panel, i(inner)), i(size)), within)
-        if not self._is_ragged(group):
-            return column, None
-        left = b.trunc(b.sub(i(size), within), i32)
-        lanes = ir.Constant(ir.VectorType(i32, self.lanes), list(range(self.lanes)))
-        return column, b.icmp_signed("<", lanes, self._spread(left, i32))
-
-    def _spread(self, value: Any, kind: Any) -> Any:
-        """Copy a number into all lanes."""
-        undefined = ir.Constant(ir.VectorType(kind, self.lanes), ir.Undefined)
-        lanes = ir.Constant(ir.VectorType(i32, self.lanes), [0] * self.lanes)
-        return self.b.shuffle_vector(self.b.insert_element(undefined, value, i32(0)), undefined, lanes)
-
-    # memory
-
-    def _array_width(self, home: Home) -> int:
-        graph = self.graph
-        if home.kind == "stream":
-            return graph.streams[home.number].width
-        if home.kind == "emit":
-            return sum(piece.channels for piece in graph.emits[home.number])
-        return self.schedule.scratch[home.number] if home.kind == "scratch" else graph.carries[home.number]
-
-    def _base(self, home: Home) -> tuple[Any, int]:
-        """Return the pointer to an array at this step, and its width."""
-        return self.bases[home.kind, home.number], self._array_width(home)
-
-    def _find_bases(self) -> None:
-        """Compute the pointers to all arrays at this step."""
-        b, graph = self.b, self.graph
-        self.bases: dict[tuple[str, int], Any] = {}
-        counts = {"stream": len(graph.streams), "emit": len(graph.emits), "scratch": len(self.schedule.scratch)}
-        counts |= {"carry": len(graph.carries), "next": len(graph.carries)}
-        for home in (Home(kind, number, 0) for kind, count in counts.items() for number in range(count)):
-            slot = self._slot(home)
-            offset = i(0) if slot is None else b.mul(b.mul(slot, self.B), i(self._array_width(home)))
-            name = "carry" if home.kind == "next" else home.kind
-            self.bases[home.kind, home.number] = b.gep(
-                self.pointers[name, home.number], [offset], source_etype=self.real
-            )
-
-    def _slot(self, home: Home) -> Any:
-        b = self.b
-        if home.kind == "stream":
-            array = self.graph.streams[home.number]
-            return b.add(self.t, i(array.shift)) if array.per_step else None
-        if home.kind == "emit":
-            return self.t
-        if home.kind in ("carry", "next"):
-            slot = self.step if home.kind == "carry" else b.add(self.step, i(1))
-            return slot if home.number in self.histories else b.and_(slot, i(1))
-        return None
-
-    def _place(self, home: Home, row: Any, column: Any) -> Any:
-        base, width = self._base(home)
-        offset = self.b.add(self.b.mul(row, i(width)), i(home.column))
-        return self.b.gep(base, [self.b.add(offset, column)], source_etype=self.real)
-
-    def _load(self, place: Any, mask: Any) -> Any:
-        b = self.b
-        if mask is None:
-            return b.load(place, align=self.bytes, typ=self.vec)
-        return b.call(self._intrinsic("load"), [place, i32(self.bytes), mask, self.maths.splat(0.0)])
-
-    def _save(self, value: Any, place: Any, mask: Any) -> None:
-        b = self.b
-        if mask is None:
-            b.store(value, place, align=self.bytes)
-        else:
-            b.call(self._intrinsic("store"), [value, place, i32(self.bytes), mask])
-
-    def _intrinsic(self, which: str) -> Any:
-        letter = "f32" if self.bytes == 4 else "f64"
-        name = f"llvm.masked.{which}.v{self.lanes}{letter}.p0"
-        if name not in self.module.globals:
-            mask = ir.VectorType(i1, self.lanes)
-            kinds = {"load": [pointer, i32, mask, self.vec], "store": [self.vec, pointer, i32, mask]}[which]
-            result = self.vec if which == "load" else ir.VoidType()
-            ir.Function(self.module, ir.FunctionType(result, kinds), name)
-        return self.module.globals[name]
-
-    # packing: matrices in the order in which products read them
-
-    def _pack(self) -> None:
-        b = self.b
-        for number, (group, products) in enumerate(self.sets):
-            tile = self._tile(group)[1]
-            gates, rows = len(products.products), products.rows
-            first, last = self._share(i(self._panels(group) // tile))
-            with self.loop(first, last) as bundle:
-                base = b.mul(bundle, i(rows * gates * tile * self.lanes))
-                place = b.gep(self.pointers["packed", number], [base], source_etype=self.real)
-                for gate, product in enumerate(products.products):
-                    with self.loop(i(0), i(tile)) as panel:
-                        vector = b.add(i(gate * tile), panel)
-                        self._pack_panel(
-                            group, product, b.add(b.mul(bundle, i(tile)), panel), place, vector, gates * tile
-                        )
-        if self.sets:
-            self._wait()
-
-    def _pack_panel(self, group: Group, product: Node, panel: Any, place: Any, vector: Any, vectors: int) -> None:
-        b = self.b
-        weight, transposed, first_column, first_rows, blocks = product.attributes
-        inner, size = self._inner_panels(group), group.channels // group.blocks
-        stride_row, stride_column, stride_block = (
-            b.load(b.gep(self.strides, [i(3 * weight + n)], source_etype=i64), typ=i64) for n in range(3)
-        )
-        if transposed:
-            stride_row, stride_column = stride_column, stride_row
-        matrix = self.pointers["weight", weight]
-        within = b.mul(b.urem(panel, i(inner)), i(self.lanes))
-        if blocks > 1:
-            offset = b.mul(b.udiv(panel, i(inner)), stride_block)
-            matrix = b.gep(matrix, [offset], source_etype=self.real)
-        row = 0
-        for piece, first_row in zip(product.inputs, first_rows, strict=True):
-            count = piece.channels // blocks
-            first = b.add(b.mul(b.add(within, i(first_column)), stride_column), b.mul(i(first_row), stride_row))
-            source = b.gep(matrix, [first], source_etype=self.real)
-            at = b.mul(b.add(vector, i(row * vectors)), i(self.lanes))
-            goal = b.gep(place, [at], source_etype=self.real)
-            left = b.sub(i(size), within)
-            b.call(packer(self), [source, stride_row, stride_column, left, i(count), goal, i(vectors * self.lanes)])
-            row += count
-
     # a stage
 
     def _stage(self, number: int, stage: list[Group]) -> None:
@@ -407,111 +165,12 @@ class Emitter:
         """Return which of first..last is computed in this turn."""
         return turn
 
-    def _products(self, group: Group, bundle: Any, start: Any, count: Any) -> None:
-        """Sum up the products of a tile, for as many rows as there are, and leave them in the scratch on the stack."""
-        b = self.b
-        rows, tile = self._tile(group)
-        end = b.append_basic_block("summed")
-        cases = [b.append_basic_block(f"rows{n}") for n in range(1, rows + 1)]
-        switch = b.switch(count, end)
-        for n, block in enumerate(cases, 1):
-            switch.add_case(i(n), block)
-            b.position_at_end(block)
-            offset = 0
-            for products in group.sets:
-                self._sum_up(group, products, bundle, start, n, offset)
-                offset += len(products.products) * tile
-            b.branch(end)
-        b.position_at_end(end)
-
-    def _sum_up(self, group: Group, products: ProductSet, bundle: Any, start: Any, rows: int, offset: int) -> None:
-        b = self.b
-        tile = self._tile(group)[1]
-        vectors = len(products.products) * tile
-        number = next(n for n, (_, known) in enumerate(self.sets) if known is products)
-        weights = b.gep(
-            self.pointers["packed", number],
-            [b.mul(bundle, i(products.rows * vectors * self.lanes))],
-            source_etype=self.real,
-        )
-        sums = [[self.maths.splat(0.0)] * vectors for _ in range(rows)]
-        k0 = 0
-        for home, length in self._runs(products):
-            base, width = self._base(home)
-            column: Any = i(home.column)
-            if products.blocks > 1:
-                block = b.udiv(bundle, i(self._inner_panels(group) // tile))
-                column = b.add(column, b.mul(block, i(length)))
-            places = [
-                b.gep(base, [b.add(b.mul(b.add(start, i(r)), i(width)), column)], source_etype=self.real)
-                for r in range(rows)
-            ]
-            sums = self._inner_loop(places, weights, k0, length, vectors, sums)
-            k0 += length
-        for r in range(rows):
-            for v in range(vectors):
-                at = r * self._width(group) + offset + v
-                b.store(sums[r][v], b.gep(self.scratch, [i(at)], source_etype=self.vec), align=64)
-
-    def _runs(self, products: ProductSet) -> list[tuple[Home, int]]:
-        """Return the input as runs of memory: pieces that lie side by side are one."""
-        runs: list[tuple[Home, int]] = []
-        for piece in products.inputs:
-            home, length = self.schedule.homes[piece], piece.channels // products.blocks
-            if runs and products.blocks == 1:
-                last, width = runs[-1]
-                if (last.kind, last.number, last.column + width) == home:
-                    runs[-1] = (last, width + length)
-                    continue
-            runs.append((home, length))
-        return runs
-
-    def _inner_loop(
-        self, places: list[Any], weights: Any, k0: int, length: int, vectors: int, sums: list[list[Any]]
-    ) -> list[list[Any]]:
-        b = self.b
-        before, body, end = b.block, b.append_basic_block("k"), b.append_basic_block("k_end")
-        b.branch(body)
-        b.position_at_end(body)
-        k = b.phi(i64)
-        k.add_incoming(i(0), before)
-        running = [[b.phi(self.vec) for _ in line] for line in sums]
-        at = b.mul(b.add(k, i(k0)), i(vectors * self.lanes))
-        lines = [
-            b.load(
-                b.gep(weights, [b.add(at, i(v * self.lanes))], source_etype=self.real), align=self.bytes, typ=self.vec
-            )
-            for v in range(vectors)
-        ]
-        for v in range(vectors):  # weights stream from the second cache: ask for them in time
-            soon = b.add(at, i((v + PREFETCHED * vectors) * self.lanes))
-            b.call(self._prefetch(), [b.gep(weights, [soon], source_etype=self.real), i32(0), i32(3), i32(1)])
-        after = []
-        for place, line in zip(places, running, strict=True):
-            value = self._spread(b.load(b.gep(place, [k], source_etype=self.real), typ=self.real), self.real)
-            after.append([self.maths.fma(b, value, w, s) for w, s in zip(lines, line, strict=True)])
-        following = b.add(k, i(1))
-        k.add_incoming(following, body)
-        for phis, old, new in zip(running, sums, after, strict=True):
-            for phi, x, y in zip(phis, old, new, strict=True):
-                phi.add_incoming(x, before)
-                phi.add_incoming(y, body)
-        b.cbranch(b.icmp_signed("<", following, i(length)), body, end)
-        b.position_at_end(end)
-        return after
-
-    def _prefetch(self) -> Any:
-        name = "llvm.prefetch.p0"
-        if name not in self.module.globals:
-            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32]), name)
-        return self.module.globals[name]
-
     # what follows the products, for one row and panel
 
     def _epilogue(self, group: Group, row: Any, panel: Any, sums: Any) -> None:
         column, mask = self._column(group, panel)
         made: dict[Node, Any] = {}
-        order = {}
+        order: dict[Node, int] = {}
         tile = self._tile(group)[1]
         for products in group.sets:
             for product in products.products:
@@ -566,11 +225,6 @@ class Emitter:
             return b.fcmp_unordered("!=", found, self.maths.splat(0.0)) if node.is_boolean else found
         return INSTRUCTIONS[node.op](self.maths, b, node, *(value(part) for part in node.inputs))
 
-    def _fetch(self, place: Any, node: Node, mask: Any) -> Any:
-        if node.channels == 1:
-            return self._spread(self.b.load(place, typ=self.real), self.real)
-        return self._load(place, mask)
-
     # sums over channels, and over rows and steps
 
     def _neutral(self, reduction: Node) -> float:
@@ -620,8 +274,3 @@ class Emitter:
         offset = b.add(b.mul(self.thread, i(self.layout.sums_size)), b.mul(panel, i(self.lanes)))
         place = b.gep(self.pointers["sum", number], [offset], source_etype=self.real)
         self._save(b.fadd(self._load(place, None), value), place, None)
-
-
-def i(value: int) -> Any:
-    """Return a 64-bit constant."""
-    return ir.Constant(i64, value)

@@ -8,13 +8,14 @@ become zero.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
 if TYPE_CHECKING:
-    from recurra.engine.llvm.emitter import Emitter
+    from recurra.engine.llvm.frame import Frame
 
 __all__ = ["packer"]
 
@@ -22,14 +23,14 @@ i32, i64 = ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
 
 
-def packer(emitter: Emitter) -> Any:
+def packer(emitter: Frame) -> Any:
     """Return the function in the module of an emitter, written there when it is first asked for."""
     known = emitter.module.globals.get("pack")
     return known if known is not None else _Packer(emitter).function
 
 
 class _Packer:
-    def __init__(self, emitter: Emitter) -> None:
+    def __init__(self, emitter: Frame) -> None:
         self.real, self.vec, self.lanes, self.bytes = emitter.real, emitter.vec, emitter.lanes, emitter.bytes
         kind = ir.FunctionType(ir.VoidType(), [pointer, i64, i64, i64, i64, pointer, i64])
         self.function = ir.Function(emitter.module, kind, "pack")
@@ -50,7 +51,9 @@ class _Packer:
         tiles = b.select(unit_row, b.sdiv(self.rows, i64(self.lanes)), i64(0))
         with self._loop(i64(0), tiles) as tile:
             first = b.mul(tile, i64(self.lanes))
-            for n, vector in enumerate(self._transposed([self._load(self._at(first, i64(n))) for n in range(self.lanes)])):
+            for n, vector in enumerate(
+                self._transposed([self._load(self._at(first, i64(n))) for n in range(self.lanes)])
+            ):
                 self._save(vector, b.add(first, i64(n)))
         with self._loop(i64(0), i64(self.lanes)) as lane:
             is_real = b.icmp_signed("<", lane, self.columns)
