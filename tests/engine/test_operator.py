@@ -1,8 +1,4 @@
-"""Scans in graphs of torch.compile and torch.export: one operation each, with the results of the eager scan."""
-
-import io
-import subprocess
-import sys
+"""Scans in graphs of torch.compile: one operation each, with the results of the eager scan."""
 
 import pytest
 import torch
@@ -19,8 +15,6 @@ from recurra.engine.text import write_loop
 from recurra.errors import EngineError
 from recurra.state import named_leaves
 from recurra.testing.tolerances import TOLERANCES
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch.export's own
 
 STEPS, ROWS = 5, 3
 USUAL = ("gru", "lstm-layernorm", "mingru", "slstm")
@@ -374,88 +368,3 @@ def test_inductor_runs_what_stands_around_a_scan(name):
     compiled = torch.compile(fn, fullgraph=True)
     for given in (masks(), {"lengths": torch.tensor([1, 0, 5]), "reset": torch.ones(STEPS, ROWS, dtype=torch.bool)}):
         assert_equal(compiled(x, **given), fn(x, **given), [x, *cell.parameters()])
-
-
-# torch.export
-
-
-class Tagger(nn.Module):
-    def __init__(self, cell):
-        super().__init__()
-        self.cell, self.out = cell, nn.Linear(4, 2)
-
-    def forward(self, x, lengths, reset):
-        outputs, state = rc.scan(self.cell, x, lengths=lengths, reset=reset)
-        return self.out(outputs), tuple(named_leaves(state).values())
-
-
-class Layers(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = rc.nn.LSTM(4, 5, num_layers=2, bidirectional=True)
-
-    def forward(self, x, lengths, reset):
-        return self.lstm(x, lengths=lengths, reset=reset)
-
-
-def saved_and_loaded(program):
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    buffer.seek(0)
-    return torch.export.load(buffer)
-
-
-@pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
-@pytest.mark.parametrize(("make", "layers"), [(lambda: Tagger(Own()), 1), (Layers, 4)], ids=["own cell", "nn.LSTM"])
-def test_an_exported_model_holds_each_scan_as_one_operation(make, layers, strict):
-    model, x = make(), inputs().detach()
-    program = torch.export.export(model, (x,), masks(), strict=strict)
-    assert count(program.graph_module, "scan") == layers
-    assert not [name for name in operations(program.graph_module) if "tanh" in name or "sigmoid" in name]
-    for exported in (program, program.run_decompositions(), saved_and_loaded(program)):
-        assert_equal(exported.module()(x, **masks()), model(x, **masks()))
-
-
-def test_an_exported_model_serves_any_time_and_batch():
-    model, x, given = Tagger(rc.cells.GRU(4, 4)), inputs().detach(), masks()
-    sizes = {"T": torch.export.Dim("T", min=1), "B": torch.export.Dim("B", min=1)}
-    shapes = {"x": {0: sizes["T"], 1: sizes["B"]}, "lengths": {0: sizes["B"]}, "reset": {0: sizes["T"], 1: sizes["B"]}}
-    program = torch.export.export(model, (x,), given, dynamic_shapes=shapes)
-    for steps, rows in ((9, 7), (1, 1), (4, 2)):
-        x = inputs(steps=steps, rows=rows).detach()
-        given = {"lengths": torch.randint(0, steps + 1, (rows,)), "reset": torch.rand(steps, rows) < 0.3}
-        assert_equal(program.module()(x, **given), model(x, **given))
-
-
-def test_an_exported_model_can_be_trained():
-    model, x = Tagger(rc.cells.LSTM(4, 4)), inputs()
-    exported = torch.export.export(model, (x.detach(),), masks()).module()
-    found, expected = exported(x, **masks()), model(x, **masks())
-    sources = [dict(exported.named_parameters()), dict(model.named_parameters())]
-    gradients = []
-    for (outputs, _), parameters in zip((found, expected), sources, strict=True):
-        gradient = torch.autograd.grad(outputs.sin().sum(), [x, *parameters.values()], allow_unused=True)
-        gradients.append(dict(zip(["x", *parameters], gradient, strict=True)))
-    assert gradients[0].keys() == gradients[1].keys()
-    torch.testing.assert_close(*gradients, **TOLERANCES[torch.float32])
-
-
-@pytest.mark.parametrize(
-    "imports",
-    ["import torch, recurra", pytest.param("import recurra.engine, torch", marks=pytest.mark.slow)],
-)
-def test_an_exported_model_runs_where_its_cell_is_unknown(tmp_path, imports):
-    model, x = Tagger(Own()), inputs().detach()
-    torch.export.save(torch.export.export(model, (x,), masks()), tmp_path / "model.pt2")
-    outputs, _ = model(x, **masks())
-    torch.save({"x": x, "outputs": outputs.detach(), **masks()}, tmp_path / "tensors.pt")
-    program = f"""
-{imports}
-given = torch.load({str(tmp_path / "tensors.pt")!r}, weights_only=True)
-expected = given.pop("outputs")
-model = torch.export.load({str(tmp_path / "model.pt2")!r}).module()
-with torch.no_grad():
-    torch.testing.assert_close(model(given.pop("x"), **given)[0], expected)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
