@@ -65,9 +65,7 @@ def _find(key: Hashable, held: list[Any], cell: Any, inputs: Any, state: Any, tr
                 plan = f"compiled and by the reference, the step gives another {difference}"
         except CannotCompileError as error:
             plan = str(error)
-        except (
-            Exception
-        ) as error:  # whatever the step does that recording cannot bear; the loop will tell if it is wrong
+        except Exception as error:  # whatever recording cannot bear; if the step is wrong, the loop will tell
             plan = f"the step cannot be recorded: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         _plans[key] = (plan, held)
         while len(_plans) > KEPT:
@@ -90,7 +88,7 @@ def _difference(plan: Plan, cell: Any, inputs: Any, trains: bool) -> str | None:
         if not torch.isfinite(theirs).all():
             continue
         if not (ours - theirs).abs().max() <= CLOSE[plan.dtype] * scale:
-            return name
+            return str(name)
     return None
 
 

@@ -2,9 +2,9 @@
 
     scan(table, strides, T, B, thread, threads, flags, barrier)
 
-`table` holds a pointer per array (`Layout.names` tells which), `strides` three numbers per matrix: from row to row, from
-column to column, from block to block. Threads share either the rows, and then never meet, or the channels, and then wait
-for each other after each stage.
+`table` holds a pointer per array (`Layout.names` tells which), `strides` three numbers per matrix: from row to row,
+from column to column, from block to block. Threads share either the rows, and then never meet, or the channels, and
+then wait for each other after each stage.
 `flags`: 1 to share rows, 2 if matrices are packed already.
 """
 

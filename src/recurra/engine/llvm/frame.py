@@ -64,7 +64,8 @@ class Frame:
         """Return this thread's part of 0..amount."""
         b = self.b
         ends = (self.thread, b.add(self.thread, i(1)))
-        return tuple(b.sdiv(b.mul(amount, end), self.threads) for end in ends)  # type: ignore[return-value]
+        start, stop = (b.sdiv(b.mul(amount, end), self.threads) for end in ends)
+        return start, stop
 
     def _wait(self) -> None:
         """Wait until all threads are here."""

@@ -51,9 +51,8 @@ class _Packer:
         tiles = b.select(unit_row, b.sdiv(self.rows, i64(self.lanes)), i64(0))
         with self._loop(i64(0), tiles) as tile:
             first = b.mul(tile, i64(self.lanes))
-            for n, vector in enumerate(
-                self._transposed([self._load(self._at(first, i64(n))) for n in range(self.lanes)])
-            ):
+            columns = [self._load(self._at(first, i64(n))) for n in range(self.lanes)]
+            for n, vector in enumerate(self._transposed(columns)):
                 self._save(vector, b.add(first, i64(n)))
         with self._loop(i64(0), i64(self.lanes)) as lane:
             is_real = b.icmp_signed("<", lane, self.columns)

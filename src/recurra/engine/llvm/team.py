@@ -133,7 +133,7 @@ _trampolines: list[Any] = []
 
 
 def _trampoline() -> int:
-    """Compile the function that OpenMP runs in each thread: it asks for its number and calls the function of the `Call`."""
+    """Compile what OpenMP runs in each thread: it asks for its number and calls the function of the `Call`."""
     pointer, i32, i64 = ir.PointerType(), ir.IntType(32), ir.IntType(64)
     module = ir.Module("team")
     module.triple = llvm.get_process_triple()
