@@ -18,9 +18,9 @@ def loss_of(cell, x, state=None, *, backend, **options):
     return outputs.square().sum() + sum(leaf.sum() for leaf in named_leaves(final).values())
 
 
-@pytest.mark.parametrize("masks", [(), ("lengths", "reset")], ids=["plain", "masks"])
 @pytest.mark.parametrize("name", TWICE)
-def test_gradients_of_gradients(name, masks):
+def test_gradients_of_gradients(name):
+    masks = ("lengths", "reset") if name in ("lstm", "jordan") else ()
     cell = make(name)
     x, state, options = inputs_for(cell, 4, 3), state_for(cell), masks_for(4, 3, *masks)
     leaves = [leaf.clone().requires_grad_() for leaf in named_leaves(x).values()]

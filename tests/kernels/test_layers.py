@@ -53,12 +53,16 @@ def leaves(tree):
     return [leaf for part in tree for leaf in (leaves(part) if isinstance(part, tuple) else [part])]
 
 
-@pytest.mark.parametrize(
-    ("form", "dtype"),
-    [*((form, FLOAT64) for form in FORMS), ("both-ways-two-layers", FLOAT32)],
-    ids=lambda value: str(value).removeprefix("torch."),
-)
-@pytest.mark.parametrize("kind", KINDS)
+def few():
+    """Every form with two kinds at least."""
+    for number, kind in enumerate(KINDS):
+        for place, form in enumerate(FORMS):
+            if kind == "lstm" or (number + place) % 4 == 0:
+                yield kind, form, FLOAT64
+        yield kind, "both-ways-two-layers", FLOAT32
+
+
+@pytest.mark.parametrize(("kind", "form", "dtype"), [*few()], ids=lambda value: str(value).removeprefix("torch."))
 def test_layers_on_compiled_loops_are_torchs(paths, kind, form, dtype):
     name, options = KINDS[kind][0], {**KINDS[kind][1], **FORMS[form]}
     is_packed, is_unbatched = options.pop("packed", False), options.pop("unbatched", False)

@@ -19,7 +19,7 @@ from kernel_cases import (
 )
 from torch import nn
 
-from recurra.engine import native
+from recurra.engine import calling
 from recurra.engine.llvm import compiler
 from recurra.engine.llvm.team import Team, team
 
@@ -29,7 +29,7 @@ ROWS = {"few-rows": 3, "many-rows": 37}  # the first share channels, the second 
 
 @pytest.fixture(autouse=True)
 def _share_even_a_little_work(monkeypatch):
-    monkeypatch.setattr(native, "SMALL", 0)
+    monkeypatch.setattr(calling, "SMALL", 0)
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
