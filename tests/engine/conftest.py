@@ -48,10 +48,9 @@ class Small(nn.Module):
         return result if isinstance(result, tuple) else (result, result)
 
 
-def check(step: Callable[..., Any], *, inputs: Tensor | None = None) -> None:
-    """Check that a step is compiled and equals the loop in outputs, final state and all gradients."""
-    cell = Small(step)
-    x = torch.randn(STEPS, ROWS, SIZE, dtype=torch.float64) if inputs is None else inputs
+def compare(cell: Small, x: Tensor | None = None) -> None:
+    """Check that a cell is compiled and equals the loop in outputs, final state and all gradients."""
+    x = torch.randn(STEPS, ROWS, SIZE, dtype=torch.float64) if x is None else x
     explanation = explain(cell, x)
     assert explanation.path == "llvm", explanation.reason
     for state in (cell.zero_state(x.shape[1]), torch.rand(x.shape[1], SIZE, dtype=torch.float64)):
@@ -74,7 +73,12 @@ def reason(step: Callable[..., Any]) -> str:
 
 @pytest.fixture
 def agrees() -> Callable[..., None]:
-    return check
+    return lambda step, inputs=None: compare(Small(step), inputs)
+
+
+@pytest.fixture
+def compare_cell() -> Callable[..., None]:
+    return compare
 
 
 @pytest.fixture

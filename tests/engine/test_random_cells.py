@@ -68,6 +68,10 @@ REDUCTIONS = {
 }
 
 
+KINDS = ["unary", "unary", "unary", "binary", "binary", "vector", "product", "blocks", "cat", "slice", "write"]
+KINDS.append("reduction")
+
+
 class Instruction(NamedTuple):
     """`kind` and `name` of what is done to earlier vectors, with `numbers` as it needs them."""
 
@@ -111,7 +115,7 @@ class RandomCell(nn.Module):
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         made = [x, *state]
         for n, instruction in enumerate(self.program):
-            weight = self.weights[str(n)] if str(n) in self.weights else None
+            weight = self.weights.get(str(n), None)
             made.append(self.perform(instruction, [made[source] for source in instruction.sources], weight))
         return made[-1], tuple(made[n] for n in self.after)
 
@@ -153,9 +157,7 @@ def cells(draw: Any) -> RandomCell:
         return draw(st.integers(max(0, len(sizes) - recent), len(sizes) - 1))
 
     for _ in range(draw(st.integers(2, 9), label="instructions")):
-        kind = draw(
-            st.sampled_from("unary unary unary binary binary vector product blocks cat slice write reduction".split())
-        )
+        kind = draw(st.sampled_from(KINDS))
         a = source()
         size = sizes[a]
         if kind == "unary":

@@ -33,7 +33,7 @@ def find_dependence(recording: Recording, hoist: bool) -> Dependence:
 
     Args:
         hoist: take what can be taken out of the loop; else only what depends on parameters alone.
-    Raises: CannotCompileError if an operation mixes rows, or stands outside the loop and is not known to keep them apart.
+    Raises: CannotCompileError if an operation mixes rows, or leaves the loop and is not known to keep them apart.
     """
     found = Dependence(set(recording.state), set(recording.inputs))
     for call in recording.calls:
@@ -65,17 +65,29 @@ def _leads_out(call: Call) -> bool:
     return call.function in HEAVY or call.function not in LOWERINGS
 
 
+def _crosses(shape: tuple[int, ...]) -> bool:
+    """Can a tensor of this shape enter or leave the loop?"""
+    return shape[:1] == (-1,)
+
+
 def _find_before(found: Dependence, recording: Recording, hoist: bool) -> None:
-    """All on parameters, and on inputs what leads to something heavy."""
-    for call in reversed(recording.calls):
-        outputs = made_by(call)
-        if outputs & found.on_state:
-            continue
-        on_parameters = not outputs & found.on_input
-        if on_parameters or (hoist and (outputs & found.hoisted or _leads_out(call))):
-            if not on_parameters and not is_known(call):
-                raise unknown(call)
-            found.hoisted.update(call.inputs, outputs)
+    """All on parameters, and on inputs what leads to something heavy, and on to where the batch comes first."""
+    drawn: set[int] = set()
+    while True:
+        for call in reversed(recording.calls):
+            outputs = made_by(call)
+            if outputs & found.on_state:
+                continue
+            on_parameters = not outputs & found.on_input
+            if on_parameters or (hoist and (outputs & (found.hoisted | drawn) or _leads_out(call))):
+                if not on_parameters and not is_known(call):
+                    raise unknown(call)
+                found.hoisted.update(call.inputs, outputs)
+        turned = {n for n in found.hoisted & found.on_input if not _crosses(recording.shapes[n])}
+        readers = [call for call in recording.calls if turned.intersection(call.inputs)]
+        drawn = {n for call in readers for n in made_by(call) - found.on_state}
+        if drawn <= found.hoisted:
+            break
     found.before = [call for call in recording.calls if found.hoisted & made_by(call)]
 
 
@@ -97,4 +109,6 @@ def _find_after(found: Dependence, recording: Recording) -> None:
     for call in reversed(recording.calls):
         if wanted & made_by(call):
             found.after.insert(0, call)
-            wanted.update(n for n in call.inputs if n in later)
+            wanted.update(
+                n for n in call.inputs if n in later or (n in found.on_state and not _crosses(recording.shapes[n]))
+            )

@@ -122,7 +122,8 @@ class _Differentiation:
             g = self.gradients[p]
             mean = b.add(mean, b.node("total", (g,), 1))
             slope = b.add(slope, b.node("total", (b.pointwise("mul", g, p),), 1))
-        assert mean is not None and slope is not None
+        assert mean is not None
+        assert slope is not None
         mean, slope = b.pointwise("mul", mean, count), b.pointwise("mul", slope, count)
         for p in pieces:
             g = self.gradients.get(p, b.constant(0.0))

@@ -30,8 +30,8 @@ class Explanation:
         path: "llvm", "library" or "loop".
         reason: why that one; for the loop, the operation that is in the way and its file and line.
         before, after: operations on all steps at once, before and after the loop.
-        inside, backward: what a step of the loop does, forward and backward, stage by stage: a stage ends where a product
-            or a reduction needs whole rows.
+        inside, backward: what a step of the loop does, forward and backward, stage by stage: a stage ends where a
+            product or a reduction needs whole rows.
         kept: what the forward pass leaves for the backward pass, and its `kept_bytes` per row and step.
     """
 

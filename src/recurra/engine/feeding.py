@@ -10,7 +10,6 @@ import torch
 
 from recurra.engine.graph import Builder, Graph, Node
 from recurra.engine.lowering import Split
-from recurra.engine.recording import Reference
 
 __all__ = ["Product", "add_biases", "find_feeds"]
 
@@ -29,16 +28,20 @@ def find_feeds(parts: Split) -> dict[int, Product]:
     maker = {n: call for call in parts.before for n in call.outputs}
     read = {n for call in (*parts.before, *parts.after) for n in call.inputs}
     # what a product inside the loop reads is needed once more for the gradient of its matrix
-    multiplied = {i.attributes[0] for p in parts.inside.nodes() if p.op == "product" for i in p.inputs if i.op == "stream"}
+    products = [node for node in parts.inside.nodes() if node.op == "product"]
+    read_inside = {i.attributes[0] for product in products for i in product.inputs if i.op == "stream"}
     feeds = {}
     for stream, (number, _) in enumerate(parts.streams):
         call = maker.get(number)
-        if call is None or number in read or stream in multiplied or call.kwargs or not all(isinstance(a, Reference) for a in call.args):
+        if call is None or number in read or stream in read_inside or call.kwargs:
             continue
-        bias, (x, weight) = (call.args[0].number, call.args[1:]) if len(call.args) == 3 else (None, call.args)
-        is_product = call.function in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
-        if is_product and (bias is None or recording.shapes[bias] == recording.shapes[weight.number][1:]):
-            feeds[stream] = Product(x.number, weight.number, bias)
+        if call.function is torch.ops.aten.mm.default:
+            x, weight = call.args
+            feeds[stream] = Product(x.number, weight.number, None)
+        elif call.function is torch.ops.aten.addmm.default:
+            bias, x, weight = call.args
+            if recording.shapes[bias.number] == recording.shapes[weight.number][1:]:
+                feeds[stream] = Product(x.number, weight.number, bias.number)
     return feeds
 
 

@@ -1,7 +1,7 @@
 """The language of the engine: one step of a recurrence as a graph of operations on the channels of a row.
 
-A node is a vector of `channels` numbers per row and step (1: one number, shared by all channels of what it meets). There
-are no shapes, views or copies here: a tensor of the step is a sequence of nodes side by side, its *pieces*.
+A node is a vector of `channels` numbers per row and step (1: one number, shared by all channels of what it meets).
+There are no shapes, views or copies here: a tensor of the step is a sequence of nodes side by side, its *pieces*.
 
 Leaves are `constant`, `channel` (a vector of parameters, the same for all rows and steps), `stream` (an array of
 (T, B, width) that is given) and `carry` (the state before the step). `product` multiplies pieces by a matrix, `total`
@@ -74,7 +74,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Weight:
-    """A matrix of (rows, columns) that products read as x (B, rows) -> (B, columns); one per block if there are several."""
+    """A matrix of (rows, columns) for products x (B, rows) -> (B, columns); one per block if there are several."""
 
     rows: int
     columns: int

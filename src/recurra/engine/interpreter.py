@@ -60,19 +60,21 @@ def _value(
     weights: Sequence[Tensor],
     carried: Sequence[Tensor],
 ) -> Tensor:
-    like = carried[0] if carried else streams[0]
+    like: Tensor = carried[0] if carried else streams[0]
     if node.op == "constant":
         return like.new_tensor(node.attributes[0])
     if node.is_leaf:
         number, column = node.attributes
-        part = slice(column, column + node.channels)
+        found: Tensor
         if node.op == "channel":
-            return vectors[number][part]
-        if node.op == "carry":
-            return carried[number][:, part]
-        array = graph.streams[number]
-        start = (t + array.shift) * rows if array.per_step else 0
-        return streams[number][start : start + rows, part]
+            found = vectors[number]
+        elif node.op == "carry":
+            found = carried[number]
+        else:
+            array = graph.streams[number]
+            start = (t + array.shift) * rows if array.per_step else 0
+            found = streams[number][start : start + rows]
+        return found[..., column : column + node.channels]
     if node.op == "product":
         return _product(node, values, weights, rows)
     inputs = [values[i] for i in node.inputs]

@@ -7,8 +7,8 @@ once; what the next state does not need and holds a product or a reduction is do
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -74,6 +74,12 @@ def split(recording: Recording, *, hoist: bool = True) -> Split:
 
 
 class Lowering:
+    """Reads the calls of a recording as nodes; what `recurra.engine.aten` registers works with one.
+
+    Args:
+        cuts: where vectors are cut into pieces; with the cuts that it met in vain it is to be tried again.
+    """
+
     def __init__(self, recording: Recording, cuts: dict[Any, frozenset[int]], hoist: bool = True) -> None:
         self.recording = recording
         self.builder = Builder()
@@ -89,12 +95,13 @@ class Lowering:
             self.split.output = recording.output
 
     def run(self) -> Split:
+        """Read the step."""
         recording, inside = self.recording, self.split.inside
         for leaf, number in enumerate(recording.state):
             shape = self._row_shape(number)
             inside.carries.append(numel(shape))
             node = self.builder.node("carry", (), numel(shape), (leaf, 0))
-            self.values[number] = self._cut(Value.of(node, recording.shapes[number]), ("carry", leaf))
+            self.values[number] = self.cut(Value.of(node, recording.shapes[number]), ("carry", leaf))
         if self.split.output is None:
             inside.emits.append(self._whole(recording.output))
         else:
@@ -102,7 +109,7 @@ class Lowering:
         inside.next_carry = [self._whole(number) for number in recording.next_state]
         for before, after in zip(recording.state, recording.next_state, strict=True):
             for kind, of in (("shape", recording.shapes), ("type", recording.dtypes)):
-                if of[before] != of[after]:  # type: ignore[index]
+                if of[before] != of[after]:
                     raise CannotCompileError(f"the state after a step has another {kind} than the one before")
         if recording.dtypes[recording.output] != self.dtype:
             raise CannotCompileError(f"the output is {recording.dtypes[recording.output]}, the state {self.dtype}")
@@ -166,7 +173,7 @@ class Lowering:
             if index == len(self.split.inside.streams):
                 self.split.inside.streams.append(Array(numel(row)))
             node = self.builder.node("stream", (), numel(row), (index, 0))
-            value = self._cut(Value.of(node, shape), ("stream", number))
+            value = self.cut(Value.of(node, shape), ("stream", number))
             return as_boolean(self.builder, value) if recording.dtypes[number] == torch.bool else value
         call = self.maker.get(number)
         if call is None or not self.on_state.union(self.on_input).intersection((number,)):
@@ -194,7 +201,7 @@ class Lowering:
             raise unknown(call)
         return self.values[number]
 
-    def _cut(self, value: Value, key: Any) -> Value:
+    def cut(self, value: Value, key: Any) -> Value:
         """Cut a vector at all places where one is known to be needed."""
         (node,) = value.pieces
         places = sorted({0, node.channels // value.outer, *self.known_cuts.get(key, ())})
@@ -202,7 +209,7 @@ class Lowering:
             return value
         if value.outer > 1:
             raise CannotCompileError("a tensor of several axes is cut along the last of them")
-        return value.with_pieces(tuple(self.slice(node, a, b, 1) for a, b in zip(places, places[1:], strict=False)))
+        return value.with_pieces(tuple(self.slice(node, a, b, 1) for a, b in pairwise(places)))
 
     def slice(self, node: Node, start: int, stop: int, outer: int) -> Node:
         """Return channels start..stop of each of the `outer` parts of a node."""
@@ -274,7 +281,7 @@ class Lowering:
         node = self.builder.node("channel", (), numel(row), (index, 0))
         if not row:
             return Value((), (node,), ())
-        return self._cut(Value(row, (node,), like.axes, like.actual), ("channel", boundary))  # type: ignore[union-attr]
+        return self.cut(Value(row, (node,), like.axes, like.actual), ("channel", boundary))  # type: ignore[union-attr]
 
     def _as_real(self, number: int) -> int:
         """Return parameters in the type of the state: those that are true or false, or whole numbers, too."""
@@ -300,7 +307,8 @@ class Lowering:
 
     def shape(self, leaf: Any) -> tuple[int, ...]:
         """Return the shape of an argument, with -1 for the batch."""
-        return self.recording.shapes[leaf.number]
+        shape: tuple[int, ...] = self.recording.shapes[leaf.number]
+        return shape
 
     def dtype_of(self, call: Call) -> torch.dtype:
         """Return the type of the first result of a call."""
@@ -328,51 +336,13 @@ class Lowering:
         return like.with_pieces(pieces)
 
     def is_parameter(self, leaf: Any) -> bool:
+        """Is an argument a tensor that depends on neither the inputs nor the state?"""
         return isinstance(leaf, Reference) and not (
             leaf.number in self.on_state or leaf.number in self.on_input or leaf.number in self.recording.numbers
         )
 
-    def total(self, value: Value, op: str = "total") -> Node:
-        """Reduce a row to one number."""
-        value = as_number(self.builder, value)
-        result: Node | None = None
-        for piece in value.pieces:
-            part = self.builder.node(op, (piece,), 1)
-            if result is not None:
-                part = self.builder.pointwise("add" if op == "total" else "maximum", result, part)
-            result = part
-        assert result is not None
-        return result
-
-    def product(self, value: Value, weight: int) -> Value:
-        """Multiply rows by a matrix of parameters (K, N)."""
-        rows, columns = self.recording.shapes[weight][-2:]
-        pieces = as_number(self.builder, value).pieces
-        if not value.is_plain or value.outer != 1 or sum(p.channels for p in pieces) != rows:
-            raise CannotCompileError("a product of rows that are not a plain vector")
-        index = self._weight(weight, Weight(rows, columns))
-        starts = tuple(accumulate((p.channels for p in pieces), initial=0))[:-1]
-        node = self.builder.node("product", pieces, columns, (index, False, 0, starts, 1))
-        result = Value.of(node, (-1, columns))
-        return self._cut(result, ("product", index, *(p.index for p in pieces)))
-
-    def block_product(self, value: Value, weight: int) -> Value:
-        """Multiply blocks of rows (blocks, B, K) by a matrix (blocks, K, N) each: (blocks, B, N)."""
-        blocks, rows, columns = self.recording.shapes[weight]
-        if blocks == 1 and value.actual[0] == 1:
-            result = self.product(value, weight)
-            return replace(result, actual=(1, *result.actual))
-        if len(value.pieces) != 1 or value.shape != (blocks, rows) or value.axes != (1, 0, 2):
-            raise CannotCompileError("a batched product that is not one of rows with a matrix per block")
-        index = self._weight(weight, Weight(rows, columns, blocks))
-        places = sorted({0, columns, *self.known_cuts.get(("product", index, value.pieces[0].index), ())})
-        nodes = [
-            self.builder.node("product", value.pieces, blocks * (b - a), (index, False, a, (0,), blocks))
-            for a, b in zip(places, places[1:], strict=False)
-        ]
-        return Value((blocks, columns), tuple(nodes), (1, 0, 2), (blocks, -1, columns))
-
-    def _weight(self, number: int, weight: Weight) -> int:
+    def weight(self, number: int, weight: Weight) -> int:
+        """Return the number among the weights of the loop of a matrix of parameters."""
         if self.is_parameter(Reference(number)) is False:
             raise CannotCompileError("a product of two tensors that both change from row to row")
         if self.recording.dtypes[number] != self.dtype:

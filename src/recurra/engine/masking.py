@@ -55,7 +55,8 @@ def mask(graph: Graph, *, reset: bool, alive: bool, masks_output: bool) -> Maske
     copies: dict[Node, Node] = {}
     for node in graph.nodes():
         if node.op == "carry":
-            copies[node] = before(*node.attributes, node.channels)
+            leaf, column = node.attributes
+            copies[node] = before(leaf, column, node.channels)
         else:
             copies[node] = b.node(node.op, [copies[i] for i in node.inputs], node.channels, node.attributes)
     next_carry = [tuple(copies[node] for node in pieces) for pieces in graph.next_carry]

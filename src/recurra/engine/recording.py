@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A torch operation: its function, its arguments with `Reference` and `Batch` in them, its results, its source line."""
+    """A torch operation: function, arguments with `Reference` and `Batch` in them, numbers of results, source line."""
 
     function: Any
     args: Any
@@ -84,8 +85,8 @@ class Recording:
 def record(cell: Any, inputs: Any, supported: Mapping[Any, Any]) -> Recording:
     """Record ``cell.step`` for inputs like ``inputs``, a tree of (T, B, ...) tensors.
 
-    The step runs a few times, without gradients. In-place operations and writes into views come out as functions. What
-    depends on parameters alone is recorded as it is, all else in terms of `supported` where torch knows how to put it so.
+    The step runs twice, without gradients. In-place operations and writes into views come out as functions. What
+    depends on parameters alone is recorded as it is, all else in terms of `supported` where torch knows how to do so.
 
     Raises: CannotCompileError if the step reads values in Python, draws random numbers, or treats rows unequally.
     """
@@ -192,7 +193,7 @@ class _Recorder(TorchDispatchMode):
         outputs = tuple(self._number(r) if isinstance(r, Tensor) else None for r in listed)
         if dependent:
             self.recording.dependent.update(number for number in outputs if number is not None)
-        self.recording.calls.append(Call(function, *marked, outputs, where))
+        self.recording.calls.append(Call(function, marked[0], marked[1], outputs, where))
         return results
 
     def _refuse(self, function: Any, args: Any, where: str) -> None:
@@ -205,7 +206,7 @@ class _Recorder(TorchDispatchMode):
             raise CannotCompileError(f"the step writes into '{path}' of the cell ({function}), at {where}")
 
     def _write_anew(self, function: Any, args: Any, kwargs: Any, where: str) -> Any:
-        """Perform an in-place operation inside one of torch's own as a function, whose result takes the tensor's place."""
+        """Perform an in-place operation inside one of torch's as a function; its result takes the tensor's place."""
         name, _, overload = str(function).removeprefix("aten.").partition(".")
         anew = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
         if anew is None or not isinstance(args[0], Tensor):
@@ -220,7 +221,7 @@ class _Recorder(TorchDispatchMode):
         with self:
             if source.dtype != onto.dtype:
                 source = torch.ops.aten._to_copy.default(source, dtype=onto.dtype)
-            return torch.ops.aten.expand.default(source, onto.shape)
+            return torch.ops.aten.expand.default(source, onto.shape)  # type: ignore[no-any-return]
 
     def _decompose(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Perform an operation by others if torch knows how; return NotImplemented if it does not."""
@@ -274,12 +275,12 @@ def _sample(leaf: Tensor, rows: int) -> Tensor:
 
 def _source_line() -> str:
     """Return file:line of the innermost frame that is neither torch's nor the engine's."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.partition(".")[0] != "torch" and name != __name__:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "an unknown line"
 
 

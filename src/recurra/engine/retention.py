@@ -48,10 +48,10 @@ class _Writing:
             self.available[node] = ("kept", 0, column)
             column += node.channels
         memo: dict[Node, Node] = {}
-        for pieces in draft.carries:
-            self.graph.next_carry.append(tuple(self._write(n, memo) for n in pieces))
-        for pieces in draft.emits:
-            self.graph.emits.append(tuple(self._write(n, memo) for n in pieces))
+        for gradients in draft.carries:
+            self.graph.next_carry.append(tuple(self._write(n, memo) for n in gradients))
+        for gradients in draft.emits:
+            self.graph.emits.append(tuple(self._write(n, memo) for n in gradients))
         self.graph.sums = [self._write(n, memo) for n in draft.sums]
         for node in draft.in_memory:
             if node.op == "carry":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from recurra.engine.graph import Builder, Node
@@ -104,7 +104,7 @@ def broadcast(values: Sequence[Value], cut: Slice) -> tuple[Value, list[tuple[No
     outer = like.outer
     places = sorted({p for v in values if v.shape for p in accumulate(v.lengths, initial=0)}) or [0, 1]
     columns = []
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         columns.append(tuple(v.pieces[0] if not v.shape else take(v, start, stop, cut)[0] for v in values))
         assert all(node.channels in (1, (stop - start) * outer) for node in columns[-1])
     return like, columns

@@ -59,6 +59,10 @@ OUTSIDE = {
     "a product and a softmax": lambda c, a, h: (torch.softmax(tanh(a) @ c.U, -1), tanh(a)),
     "sorting": lambda c, a, h: (tanh(a).sort(-1).values, tanh(a)),
     "a running sum over channels": lambda c, a, h: (tanh(a).cumsum(-1), tanh(a)),
+    "a product in blocks": lambda c, a, h: (
+        torch.einsum("bhi,hij->bhj", tanh(a).unflatten(1, (2, 3)), c.D).flatten(1),
+        tanh(a),
+    ),
     "a group norm": lambda c, a, h: (F.group_norm(tanh(a), 2), tanh(a)),
 }
 
@@ -71,6 +75,16 @@ def test_products_with_parameters(agrees, name):
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_reductions_of_rows(agrees, name):
     agrees(REDUCTIONS[name])
+
+
+def test_what_stands_before_the_loop(small_cell, compare_cell):
+    class OfInputs(small_cell):
+        def step(self, x, h):
+            blocks = torch.einsum("bhi,hij->bhj", x.unflatten(1, (2, 3)), self.D).flatten(1)
+            h = tanh(blocks + F.group_norm(x, 2) + x.sort(-1).values + torch.softmax(x, -1) @ self.U + h)
+            return h, h
+
+    compare_cell(OfInputs(None))
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from recurra.engine.aten.table import lowers, shape_of
+from recurra.engine.graph import Node, Weight
 from recurra.engine.recording import Call, CannotCompileError
-from recurra.engine.values import Value
+from recurra.engine.values import Value, as_number
 
 if TYPE_CHECKING:
     from recurra.engine.lowering import Lowering
@@ -19,14 +22,44 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
+def _product(low: Lowering, value: Value, weight: int) -> Value:
+    """Multiply rows by a matrix of parameters (K, N)."""
+    rows, columns = low.recording.shapes[weight][-2:]
+    pieces = as_number(low.builder, value).pieces
+    if not value.is_plain or value.outer != 1 or sum(p.channels for p in pieces) != rows:
+        raise CannotCompileError("a product of rows that are not a plain vector")
+    index = low.weight(weight, Weight(rows, columns))
+    starts = tuple(accumulate((p.channels for p in pieces), initial=0))[:-1]
+    node = low.builder.node("product", pieces, columns, (index, False, 0, starts, 1))
+    result = Value.of(node, (-1, columns))
+    return low.cut(result, ("product", index, *(p.index for p in pieces)))
+
+
+def _block_product(low: Lowering, value: Value, weight: int) -> Value:
+    """Multiply blocks of rows (blocks, B, K) by a matrix (blocks, K, N) each: (blocks, B, N)."""
+    blocks, rows, columns = low.recording.shapes[weight]
+    if blocks == 1 and value.actual[0] == 1:
+        result = _product(low, value, weight)
+        return replace(result, actual=(1, *result.actual))
+    if len(value.pieces) != 1 or value.shape != (blocks, rows) or value.axes != (1, 0, 2):
+        raise CannotCompileError("a batched product that is not one of rows with a matrix per block")
+    index = low.weight(weight, Weight(rows, columns, blocks))
+    places = sorted({0, columns, *low.known_cuts.get(("product", index, value.pieces[0].index), ())})
+    nodes = [
+        low.builder.node("product", value.pieces, blocks * (b - a), (index, False, a, (0,), blocks))
+        for a, b in pairwise(places)
+    ]
+    return Value((blocks, columns), tuple(nodes), (1, 0, 2), (blocks, -1, columns))
+
+
 @lowers(aten.mm.default)
 def _mm(low: Lowering, call: Call, a: Any, b: Any) -> Value:
     if low.is_parameter(a) and not low.is_parameter(b):  # A sᵀ = (s Aᵀ)ᵀ
         rows = low.operand(b)
         turned = Value(rows.shape, rows.pieces, rows.axes[::-1], rows.actual[::-1])
-        found = low.product(turned, low.derive(aten.t.default, a.number, low.shape(a)[::-1]))
+        found = _product(low, turned, low.derive(aten.t.default, a.number, low.shape(a)[::-1]))
         return Value(found.shape, found.pieces, found.axes[::-1], found.actual[::-1])
-    return low.product(low.operand(a), b.number)
+    return _product(low, low.operand(a), b.number)
 
 
 @lowers(aten.addmm.default)
@@ -40,9 +73,9 @@ def _bmm(low: Lowering, call: Call, a: Any, b: Any) -> Value:
         rows, (blocks, columns, inner) = low.operand(b), low.shape(a)
         turned = Value(rows.shape, rows.pieces, _turn(rows.axes), _turn(rows.actual))
         weight = low.derive(aten.transpose.int, a.number, (blocks, inner, columns), 1, 2)
-        found = low.block_product(turned, weight)
+        found = _block_product(low, turned, weight)
         return Value(found.shape, found.pieces, _turn(found.axes), _turn(found.actual))
-    return low.block_product(low.operand(a), b.number)
+    return _block_product(low, low.operand(a), b.number)
 
 
 def _turn(sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,8 +94,21 @@ def _plus(low: Lowering, bias: Any, product: Value, beta: float, alpha: float) -
     return low.apply("add", product, extra if beta == 1 else low.apply("mul", extra, low.operand(beta)))
 
 
+def _sum_up(low: Lowering, value: Value, op: str = "total") -> Node:
+    """Reduce a row to one number."""
+    value = as_number(low.builder, value)
+    result: Node | None = None
+    for piece in value.pieces:
+        part = low.builder.node(op, (piece,), 1)
+        if result is not None:
+            part = low.builder.pointwise("add" if op == "total" else "maximum", result, part)
+        result = part
+    assert result is not None
+    return result
+
+
 def _whole_row(value: Value, dims: Any) -> None:
-    dims = [dims] if isinstance(dims, int) else list(range(len(value.actual))) if not dims else dims
+    dims = [dims] if isinstance(dims, int) else dims or list(range(len(value.actual)))
     reduced = {axis for dim in dims if (axis := value.axis(dim)) is not None}
     if reduced != set(range(1, len(value.shape) + 1)):
         raise CannotCompileError("a reduction over anything but the whole row")
@@ -74,13 +120,13 @@ def _row(value: Value, node: Any) -> Value:
 
 
 def _total(low: Lowering, value: Value, op: str = "total") -> Value:
-    return _row(value, low.total(value, op))
+    return _row(value, _sum_up(low, value, op))
 
 
 def _reduce(low: Lowering, call: Call, a: Any, dims: Any, op: str) -> Value:
     value = low.operand(a)
     _whole_row(value, dims)
-    return Value((), (low.total(value, op),), (0,), shape_of(low, call))
+    return Value((), (_sum_up(low, value, op),), (0,), shape_of(low, call))
 
 
 @lowers(aten.sum.dim_IntList)
@@ -108,7 +154,7 @@ def _max(low: Lowering, call: Call, a: Any, dim: int, keepdim: bool = False) -> 
 def _amin(low: Lowering, call: Call, a: Any, dims: Any = (), keepdim: bool = False) -> Value:
     value = low.operand(a)
     _whole_row(value, dims)
-    highest = low.total(low.apply("neg", value), "highest")
+    highest = _sum_up(low, low.apply("neg", value), "highest")
     return low.apply("neg", Value((), (highest,), (0,), shape_of(low, call)))
 
 

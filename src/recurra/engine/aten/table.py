@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recurra.engine.recording import Call
 
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 __all__ = ["LOWERINGS", "Lower", "lowers", "pointwise", "shape_of"]
 
 Lower = Callable[..., Any]
+Registered = TypeVar("Registered", bound=Lower)
 
 LOWERINGS: dict[Any, Lower] = {}
 
 
-def lowers(*functions: Any) -> Callable[[Lower], Lower]:
+def lowers(*functions: Any) -> Callable[[Registered], Registered]:
     """Register how functions of `torch.ops.aten` are read.
 
-    What is decorated gets the `Lowering`, the call, and the call's arguments. It returns a `Value`, or a list with one per
-    result of the call; whoever uses a result that is None there stays on the loop.
+    What is decorated gets the `Lowering`, the call, and the call's arguments. It returns a `Value`, or a list with one
+    per result of the call; whoever uses a result that is None there stays on the loop.
     """
 
-    def register(lower: Lower) -> Lower:
+    def register(lower: Registered) -> Registered:
         LOWERINGS.update(dict.fromkeys(functions, lower))
         return lower
 
