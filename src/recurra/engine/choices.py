@@ -1,8 +1,8 @@
 """Where a kernel of the framework's is faster than a compiled loop: a table, and how it is read.
 
 The choice is a pure function of what is computed, its shape, the processor and the number of threads, and never of a
-clock: the same call gives the same bits. ``recurra bench engine --tune`` measures this machine and writes a table for it
-beside the compiled code, which goes before the one that comes with the package.
+clock: the same call gives the same bits. ``recurra bench engine --tune`` measures this machine and writes a table for
+it beside the compiled code, which goes before the one that comes with the package.
 """
 
 from __future__ import annotations

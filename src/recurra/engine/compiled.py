@@ -17,7 +17,7 @@ from recurra.engine.feeding import add_biases, find_feeds
 from recurra.engine.loops import DTYPES, Loop
 from recurra.engine.lowering import Split, split
 from recurra.engine.masking import mask
-from recurra.engine.native import Feed, Given, run_loop_natively
+from recurra.engine.native import Given, run_loop_natively
 from recurra.engine.operator import is_traced, run_as_operation
 from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
 from recurra.state import from_named, named_leaves
@@ -78,7 +78,7 @@ def run_plan(
     plan.before.run(known, steps * rows)
     read = [plan.feeds[n].x if n in plan.feeds else number for n, (number, _) in enumerate(parts.streams)]
     streams = [known[number].reshape(steps * rows, -1).to(plan.dtype) for number in read]
-    feeds = {n: Feed(known[feed.weight], None) for n, feed in plan.feeds.items()}
+    feeds = {n: known[feed.weight] for n, feed in plan.feeds.items()}
     fresh = list(named_leaves(cell.zero_state(rows)).values()) if reset is not None else []
     loop = plan.loop(
         reset=reset is not None, alive=alive is not None, fresh_has_gradient=any(f.requires_grad for f in fresh)

@@ -9,35 +9,27 @@ from torch import Tensor
 
 from recurra.engine.workspace import Loan
 
-__all__ = ["Feed", "Given", "Left", "Shape"]
-
-
-class Feed(NamedTuple):
-    """A stream that is a product: ``x weight + bias`` for x (T·B, I) and weight (I, N)."""
-
-    weight: Tensor
-    bias: Tensor | None
+__all__ = ["Given", "Left", "Shape"]
 
 
 class Given(NamedTuple):
     """What a loop reads.
 
     Args:
-        streams: (T·B, width) each, or (B, width) where all steps share it; of a fed one, the x of its `Feed`.
-        feeds: by number of the stream.
+        streams: (T·B, width) each, or (B, width) where all steps share it; of a fed one, x (T·B, I).
+        feeds: by number of the stream, the matrix (I, width): the stream is x times it.
         states: (B, width) of each leaf.
     """
 
     streams: list[Tensor]
-    feeds: dict[int, Feed]
+    feeds: dict[int, Tensor]
     vectors: list[Tensor]
     weights: list[Tensor]
     states: list[Tensor]
 
-    def flatten(self) -> list[Tensor | None]:
+    def flatten(self) -> list[Tensor]:
         """Return all tensors in one list."""
-        feeds = [tensor for feed in self.feeds.values() for tensor in feed]
-        return [*self.streams, *feeds, *self.vectors, *self.weights, *self.states]
+        return [*self.streams, *self.feeds.values(), *self.vectors, *self.weights, *self.states]
 
 
 class Shape(NamedTuple):
@@ -54,7 +46,7 @@ class Shape(NamedTuple):
         """Undo `Given.flatten`."""
         rest = iter(tensors)
         streams = [next(rest) for _ in range(self.streams)]
-        feeds = {number: Feed(next(rest), next(rest)) for number in self.fed}
+        feeds = {number: next(rest) for number in self.fed}
         vectors = [next(rest) for _ in range(self.vectors)]
         weights = [next(rest) for _ in range(self.weights)]
         return Given(streams, feeds, vectors, weights, list(rest))

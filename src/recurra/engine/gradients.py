@@ -14,7 +14,7 @@ from recurra.engine.loops import Loop
 from recurra.engine.products import accumulate as add_product
 from recurra.engine.products import multiply
 
-__all__ = ["LoopProducts", "like", "pick", "vector_gradients"]
+__all__ = ["LoopProducts", "like", "vector_gradients"]
 
 
 class LoopProducts:
@@ -36,18 +36,18 @@ class LoopProducts:
         found = {}
         for place, (kind, number) in enumerate(sources):
             if kind == "stream" and number in self.given.feeds:
-                weight, bias = self.given.feeds[number]
-                found[place] = multiply(self.given.streams[number][part], weight.t(), bias).contiguous()
+                weight = self.given.feeds[number]
+                found[place] = multiply(self.given.streams[number][part], weight.t()).contiguous()
         return found
 
     def add(self, first: int, last: int, emits: dict[int, Tensor]) -> None:
         """Add what a piece of the backward loop gives; emits are (rows of the piece, width)."""
         part = slice(first * self.rows, last * self.rows)
-        for number, (weight, _) in self.given.feeds.items():
+        for number, weight in self.given.feeds.items():
             gradient = emits[number]
             if number in self.inputs:
                 multiply(gradient, weight, out=self.inputs[number][part])
-            if self.needed.feeds[number].weight:
+            if self.needed.feeds[number]:
                 x = self.given.streams[number][part]
                 self.feeds[number] = add_product(self.feeds.get(number), gradient.t(), x.t())
         for found in self.loop.derivative.weights:
@@ -108,7 +108,7 @@ def like(total: Tensor, weight: Tensor) -> Tensor:
     return total.t() if weight.stride(0) == 1 else total.t().contiguous()
 
 
-def pick(sums: Tensor, places: list[tuple[int, int]]) -> Tensor:
+def _pick(sums: Tensor, places: list[tuple[int, int]]) -> Tensor:
     """Return the sums at places (start, stop): without a copy if they lie side by side."""
     if all(before[1] == after[0] for before, after in pairwise(places)):
         return sums[places[0][0] : places[-1][1]]
@@ -126,7 +126,7 @@ def vector_gradients(loop: Loop, given: Given, sums: Tensor) -> list[Tensor]:
         ]
         columns = list(accumulate((stop - start for _, start, stop in parts), initial=0))
         if parts and columns[-1] == len(vector) and columns[:-1] == [column for column, *_ in parts]:
-            results.append(pick(sums, [(start, stop) for _, start, stop in parts]))
+            results.append(_pick(sums, [(start, stop) for _, start, stop in parts]))
             continue
         total = torch.zeros_like(vector)
         for column, start, stop in parts:

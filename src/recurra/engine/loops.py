@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 import torch
@@ -22,23 +23,16 @@ class Loop:
 
     Args:
         fresh_has_gradient: does the state that rows are reset to depend on parameters?
-        biased: numbers of the streams whose gradient is wanted summed over rows and steps, too. Once the backward pass is
-            compiled, `bias_sums` tells which of its sums these are.
     """
 
-    def __init__(
-        self, masked: Masked, dtype: torch.dtype, fresh_has_gradient: bool, biased: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, masked: Masked, dtype: torch.dtype, fresh_has_gradient: bool) -> None:
         self.masked = masked
-        self.biased = biased
         self.graph = masked.graph
         self.dtype = dtype
         constant = {n for n in (masked.reset, masked.alive) if n is not None}
         self.constant = constant if fresh_has_gradient else constant | set(masked.fresh)
         # a leaf of the next state that is emitted, too, is written once: its history is the array
         self.aliases = [_find(pieces, self.graph.next_carry) for pieces in self.graph.emits]
-        self.bias_sums: dict[int, list[int]] = {}
-        self.sum_places: list[tuple[int, int]] = []
         self._derivative: Derivative | None = None
         self._programs: dict[str, Program] = {}
 
@@ -68,20 +62,14 @@ class Loop:
     def backward(self) -> Program:
         """The native function of the backward pass."""
         if "backward" not in self._programs:
-            graph = self._with_bias_sums(self.derivative.graph)
+            graph = self.derivative.graph
             self._programs["backward"] = self._compile(graph, backward=True, histories=frozenset())
         return self._programs["backward"]
 
-    def _with_bias_sums(self, graph: Graph) -> Graph:
-        sums = list(graph.sums)
-        for number in self.biased:
-            for piece in graph.emits[number]:
-                if piece not in sums:
-                    sums.append(piece)
-            self.bias_sums[number] = [sums.index(piece) for piece in graph.emits[number]]
-        ends = list(accumulate((node.channels for node in sums), initial=0))
-        self.sum_places = list(pairwise(ends))
-        return replace(graph, sums=sums)
+    @cached_property
+    def sum_places(self) -> list[tuple[int, int]]:
+        """Start and stop of each sum of the backward loop, side by side."""
+        return list(pairwise(accumulate((node.channels for node in self.derivative.graph.sums), initial=0)))
 
     def _compile(self, graph: Graph, *, backward: bool, histories: frozenset[int]) -> Program:
         return compile_graph(graph, DTYPES[self.dtype], backward=backward, histories=histories)

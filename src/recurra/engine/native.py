@@ -1,6 +1,6 @@
 """Compiled loops on tensors: forward, backward, and the products around them, piece by piece of time.
 
-The product that makes a stream from the input (`Feed`) is done for some steps at a time, right before the loop reads
+The product that makes a stream from the input is done for some steps at a time, right before the loop reads
 it; the products that make gradients follow the backward loop in the same way. What passes between them stays in the
 cache of the processor, and no tensor of all steps is made for it.
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from recurra.engine.calling import Call
-from recurra.engine.given import Feed, Given, Left, Shape
-from recurra.engine.gradients import LoopProducts, like, pick, vector_gradients
+from recurra.engine.given import Given, Left, Shape
+from recurra.engine.gradients import LoopProducts, like, vector_gradients
 from recurra.engine.interpreter import interpret
 from recurra.engine.loops import Loop
 from recurra.engine.products import multiply
 from recurra.engine.workspace import Loan
 
-__all__ = ["Feed", "Given", "Left", "Shape", "backward", "forward", "run_loop_natively"]
+__all__ = ["Given", "Left", "Shape", "backward", "forward", "run_loop_natively"]
 
 PIECE_BYTES = 3 << 19  # of streams and gradients at a time: what a core's second cache holds beside the weights
 LEAST_ROWS = 256  # of a product, for it to be as fast as a large one
@@ -35,7 +35,7 @@ def run_loop_natively(loop: Loop, steps: int, rows: int, given: Given) -> tuple[
     """
     tensors = given.flatten()
     count = len(loop.graph.emits)
-    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         shape = Shape(steps, rows, len(given.streams), tuple(given.feeds), len(given.vectors), len(given.weights))
         results = _Scan.apply(loop, shape, *tensors)
         return list(results[:count]), list(results[count:])
@@ -93,8 +93,8 @@ def forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> tu
         part, length = slice(first * rows, last * rows), (last - first) * rows  # the first piece is the longest
         room = room or {n: Loan(length, loop.graph.streams[n].width, dtype=loop.dtype) for n in given.feeds}
         fed = {n: room[n].tensor[:length] for n in given.feeds}
-        for n, (weight, bias) in given.feeds.items():
-            multiply(streams[n][part], weight.t(), bias, out=fed[n])
+        for n, weight in given.feeds.items():
+            multiply(streams[n][part], weight.t(), out=fed[n])
         call.run(first, last, [fed.get(n, stream) for n, stream in enumerate(streams)], emits, fixed_streams=set(fed))
     results = [written[n] if leaf is None else carries[leaf][1:] for n, leaf in enumerate(loop.aliases)]
     # copies: a final state that is part of the outputs would keep all of them in memory
@@ -184,13 +184,9 @@ def backward(
             results.append(None)
         else:
             results.append(whole[number].flatten(0, 1) if stream.per_step else whole[number].sum(0))
-    for number, feed in given.feeds.items():
+    for number, weight in given.feeds.items():
         total = products.feeds.get(number)
-        results.append(None if total is None else like(total, feed.weight))
-        places = loop.bias_sums.get(number)
-        results.append(
-            None if feed.bias is None or places is None else pick(sums, [loop.sum_places[n] for n in places])
-        )
+        results.append(None if total is None else like(total, weight))
     results += vector_gradients(loop, given, sums)
     results += [products.weight(n) if needed.weights[n] else None for n in range(len(given.weights))]
     return [*results, *(array[steps % 2] for array in carries)]
@@ -201,10 +197,7 @@ def _differentiable(
 ) -> list[Tensor | None]:
     """The gradients of a loop with a graph of their own: computed again by torch operations."""
     given = shape.sort(tensors)
-    streams = [
-        torch.nn.functional.linear(x, given.feeds[n].weight.t(), given.feeds[n].bias) if n in given.feeds else x
-        for n, x in enumerate(given.streams)
-    ]
+    streams = [x @ given.feeds[n] if n in given.feeds else x for n, x in enumerate(given.streams)]
     emits, finals = interpret(loop.graph, shape.steps, shape.rows, streams, given.vectors, given.weights, given.states)
     reached = [(r, g) for r, g in zip((*emits, *finals), gradients, strict=True) if g is not None and r.requires_grad]
     results, arriving = [r for r, _ in reached], [g for _, g in reached]

@@ -18,7 +18,7 @@ from torch.library import custom_op
 from torch.nn import Parameter
 
 from recurra.engine.loops import Loop
-from recurra.engine.native import Feed, Given, Left, Shape, backward, forward
+from recurra.engine.native import Given, Left, Shape, backward, forward
 from recurra.engine.text import read_loop, write_loop
 from recurra.engine.workspace import Loan
 from recurra.errors import EngineError
@@ -45,8 +45,7 @@ def is_traced(tensors: Iterable[Tensor]) -> bool:
 def run_as_operation(loop: Loop, steps: int, rows: int, given: Given) -> tuple[list[Tensor], list[Tensor]]:
     """Run a loop as one operation of torch's; arguments and results as `recurra.engine.native.run_loop_natively`."""
     text = write_loop(loop, tuple(given.feeds))
-    assert all(feed.bias is None for feed in given.feeds.values()), "biases are vectors of the loop"
-    feeds = [feed.weight for feed in given.feeds.values()]
+    feeds = list(given.feeds.values())
     states = [state.to(loop.dtype) for state in given.states]
     groups = (given.streams, feeds, given.vectors, given.weights, states)
     # an exported program keeps nothing for a backward pass that it will hardly see: that one would run the loop again
@@ -98,7 +97,7 @@ class _Layout(NamedTuple):
 
 
 def _given(fed: Fed, streams: Tensors, feeds: Tensors, vectors: Tensors, weights: Tensors, states: Tensors) -> Given:
-    by_number = {number: Feed(weight, None) for number, weight in zip(fed, feeds, strict=True)}
+    by_number = dict(zip(fed, feeds, strict=True))
     return Given(list(streams), by_number, list(vectors), list(weights), list(states))
 
 
@@ -210,16 +209,12 @@ def _scan_backward(
     loop, fed = read_loop(program)
     _check(loop, fed, steps, rows, (streams, feeds, vectors, weights, ()), left)
     given = _given(fed, streams, feeds, vectors, weights, ())
-    flat = given.flatten()  # with a place for the bias of each feed
-    is_given = [tensor is not None for tensor in flat] + [True] * len(loop.graph.carries)
-    asked = iter(wanted)
-    needed = tuple(there and next(asked) for there in is_given)
+    flat = given.flatten()
     shape = Shape(steps, rows, len(streams), tuple(given.feeds), len(vectors), len(weights))
     without_finals = _Layout.of(loop, True)._replace(finals=0)
-    found = backward(loop, shape, tuple(flat), without_finals.split(left)[0], tuple(gradients), needed)
-    results = [gradient for gradient, there in zip(found, is_given, strict=True) if there]
+    found = backward(loop, shape, tuple(flat), without_finals.split(left)[0], tuple(gradients), tuple(wanted))
     likes = _likes(loop, rows, streams, feeds, vectors, weights, wanted)
-    return [_laid_out(results[n], like) for n, like in likes]
+    return [_laid_out(found[n], like) for n, like in likes]
 
 
 @_scan_backward.register_fake

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from recurra import __version__
 from recurra.engine.graph import Graph
 from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
@@ -101,7 +101,7 @@ def cache_directory() -> Path | None:
 @functools.cache
 def _version() -> str:
     cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{FORMAT} {__version__} {llvmlite.__version__} {sys.platform} {cpu}"
+    return f"{FORMAT} {version('recurra')} {llvmlite.__version__} {sys.platform} {cpu}"
 
 
 def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target) -> str:
