@@ -37,7 +37,7 @@ _autocasts = torch._C._is_any_autocast_enabled
 
 def special_mode() -> bool:
     """Does torch do more than to compute just now: transform, watch, cast?"""
-    return _transforms() is not None or bool(_dispatch_modes()) or _autocasts()
+    return bool(_dispatch_modes() or _autocasts() or _transforms() is not None)
 
 
 def is_plain(tensor: Any, dtype: torch.dtype | None) -> bool:

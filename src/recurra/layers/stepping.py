@@ -15,7 +15,7 @@ from torch import Tensor, empty_like, get_num_threads, nn
 
 from recurra.engine.llvm.entry import THREADS, enter
 from recurra.engine.recording import CannotCompileError
-from recurra.engine.step import CompiledStep, Leaf, Space, compile_step, is_plain, special_mode
+from recurra.engine.step import CompiledStep, Leaf, Space, compile_step, special_mode
 from recurra.errors import RecurraError
 
 __all__ = ["Stepper"]
@@ -82,7 +82,8 @@ class Stepper:
         try:
             form = self._forms.get(x.shape) or self._make_form(module, x)
             dtype = self._dtype
-            if form is None or not is_plain(x, dtype) or special_mode():
+            # `is_plain`, written out here and below: a call takes as long as what it asks
+            if form is None or type(x) is not Tensor or x.dtype is not dtype or not x.is_cpu or special_mode():
                 return None
             # a matrix that was transposed in place is missing here, and differs
             pointers = [p.data_ptr() for p in module._parameters.values() if p.is_contiguous()]
@@ -104,7 +105,7 @@ class Stepper:
         else:
             kept = []
             for leaf, like in zip(given, form.states, strict=True):
-                if not is_plain(leaf, dtype) or leaf.shape != like.shape:
+                if type(leaf) is not Tensor or leaf.dtype is not dtype or not leaf.is_cpu or leaf.shape != like.shape:
                     return None
                 kept.append(leaf := leaf.contiguous())
                 words[at] = leaf.data_ptr()
