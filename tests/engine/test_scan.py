@@ -88,7 +88,7 @@ def test_a_row_of_length_zero_hands_its_state_and_gradient_through(backend):
 def test_a_reset_in_the_padding_is_no_reset():
     cell, state = GRU(I, H), GRU(I, H).zero_state(1)._replace(h=torch.ones(1, H))
     reset = torch.tensor([[False], [False], [True]])
-    for backend in ("loop", "library"):
+    for backend in ("loop", "library", "llvm"):
         x, ends = torch.randn(3, 1, I), torch.tensor([2])
         marked = scan(cell, x, state, lengths=ends, reset=reset, backend=backend)
         close(marked[1].h.double(), scan(cell, x, state, lengths=ends, backend=backend)[1].h.double())

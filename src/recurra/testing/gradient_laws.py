@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine import Truncated, scan
+from recurra.engine import BACKENDS, Truncated, choose_path, scan
+from recurra.errors import EngineError
 from recurra.state import fork, from_named, named_leaves
 from recurra.testing.case import Case, fold, law, start
 from recurra.testing.compare import assert_equal, assert_same, floating, gradients, windows_by_hand
@@ -94,11 +95,21 @@ def check_truncation(cell: Any, case: Case) -> None:
 
 @law("every backend gives the same")
 def check_backends(cell: Any, case: Case) -> None:
-    """Outputs, final state and all gradients of the path that `scan` chooses are those of the reference loop."""
+    """Outputs, final state and all gradients are those of the reference loop, on every path that can run the cell."""
     state = start(cell, case)
     ends, resets = {"lengths": case.lengths}, {"reset": case.reset}
     everything = {**ends, **resets, "reverse": True, "backprop": Truncated(case.cut)}
+    able = [backend for backend in BACKENDS if backend != "loop" and _can_run(cell, case.inputs, state, backend)]
     for options in ({}, ends, resets, everything):
-        chosen = _scanned(cell, case, state, **options, backend="auto")
         reference = _scanned(cell, case, state, **options, backend="loop")
-        assert_same(f"with {', '.join(options) or 'no options'}", chosen, reference)
+        for backend in able:
+            found = _scanned(cell, case, state, **options, backend=backend)
+            assert_same(f"backend {backend}, with {', '.join(options) or 'no options'}", found, reference)
+
+
+def _can_run(cell: Any, inputs: Tensor, state: Any, backend: str) -> bool:
+    try:
+        choose_path(cell, inputs, state, backend)
+    except EngineError:
+        return False
+    return True
