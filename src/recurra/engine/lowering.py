@@ -284,12 +284,9 @@ class Lowering:
         return self.cut(Value(row, (node,), like.axes, like.actual), ("channel", boundary))  # type: ignore[union-attr]
 
     def _as_real(self, number: int) -> int:
-        """Return parameters in the type of the state: those that are true or false, or whole numbers, too."""
-        kind = self.recording.dtypes[number]
-        if kind == self.dtype:
+        """Return parameters in the type of the state, whatever theirs is: torch would, too, or the result tells."""
+        if self.recording.dtypes[number] == self.dtype:
             return number
-        if kind.is_floating_point and self.recording.shapes[number]:
-            raise CannotCompileError(f"parameters of {kind} meet a state of {self.dtype}")
         return self.derive(aten._to_copy.default, number, self.recording.shapes[number], dtype=self.dtype)
 
     def derive(self, function: Any, number: int, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> int:
