@@ -189,6 +189,12 @@ def _log1p_exp(low: Lowering, x: Value) -> Value:
     return low.apply("add", low.apply("maximum", x, low.operand(0.0)), tail)
 
 
+@lowers(aten.lerp.Tensor, aten.lerp.Scalar)
+def _lerp(low: Lowering, call: Call, a: Any, b: Any, weight: Any) -> Value:
+    start, end, share = low.operands(a, b, weight)
+    return low.apply("add", start, low.apply("mul", share, low.apply("sub", end, start)))
+
+
 @lowers(aten.logical_and.default, aten.bitwise_and.Tensor)
 def _and(low: Lowering, call: Call, a: Any, b: Any) -> Value:
     return _logical(low, call, "and", a, b)
