@@ -1,9 +1,12 @@
 """Compiled loops among torch's other tools: second derivatives, changes in place, torch.func, mixed precision."""
 
+import threading
+
 import pytest
 import torch
 from kernel_cases import assert_same, inputs_for, make, masks_for, state_for
 from torch.func import functional_call, grad, jvp, vmap
+from torch.utils.checkpoint import checkpoint
 
 from recurra.engine import explain, scan
 from recurra.errors import EngineError
@@ -202,3 +205,32 @@ def test_mixed_precision(new_plans, name, is_known):
         torch.testing.assert_close(ours.float(), theirs.float(), rtol=5e-2, atol=5e-2)
     # what was made under autocast is not used without it
     torch.testing.assert_close(scan(cell, x)[0], scan(cell, x, backend="loop")[0], **TOLERANCES[torch.float32])
+
+
+def by_checkpoint(cell, x, backend):
+    outputs = checkpoint(lambda x: scan(cell, x, backend=backend)[0], x, use_reentrant=False)
+    outputs.square().sum().backward()
+
+
+def by_another_thread(cell, x, backend):
+    loss = scan(cell, x, backend=backend)[0].square().sum()
+    thread = threading.Thread(target=loss.backward)
+    thread.start()
+    thread.join()
+
+
+def by_packed_tensors(cell, x, backend):
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+        loss = scan(cell, x, backend=backend)[0].square().sum()
+    loss.backward()
+
+
+@pytest.mark.parametrize("way", [by_checkpoint, by_another_thread, by_packed_tensors])
+def test_gradients_on_other_ways(way):
+    cell, found = make("lstm"), []
+    for backend in ("llvm", "loop"):
+        x = inputs_for(cell).requires_grad_()
+        cell.zero_grad()
+        way(cell, x, backend)
+        found.append({name: leaf.grad.clone() for name, leaf in {"x": x, **dict(cell.named_parameters())}.items()})
+    assert_same(*found)
