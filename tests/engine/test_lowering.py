@@ -130,3 +130,12 @@ def test_parts_of_gates_do_not_depend_on_how_they_are_taken(small_cell):
         lambda c, a, h: torch.cat([a[:, :3].sigmoid(), a[:, 3:].sigmoid()], -1),
     ]
     assert len({split_of(small_cell(way)).inside.text() for way in ways}) == 1
+
+
+def test_products_in_blocks_whose_gradient_would_have_to_be_cut(why_not):
+    def step(cell, a, h):
+        blocks = torch.einsum("bhi,hij->bhj", h.unflatten(1, (2, 3)), cell.D).flatten(1)
+        mean = torch.tanh(blocks + 0 * h).mean(-1, keepdim=True)
+        return torch.cat([mean * cell.p[:2], torch.tanh(mean * cell.p[2:])], -1)
+
+    assert "joined from parts" in why_not(step)

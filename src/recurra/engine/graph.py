@@ -152,7 +152,7 @@ def cut(builder: Builder, node: Node, start: int, stop: int) -> Node:
         return builder.node(node.op, (), stop - start, (number, column + start))
     weight, transposed, column, rows, blocks = node.attributes
     if blocks != 1:
-        raise ValueError("a part of a product in blocks")
+        raise ValueError("a product in blocks")
     return builder.node("product", node.inputs, stop - start, (weight, transposed, column + start, rows, blocks))
 
 

@@ -15,7 +15,9 @@ import torch
 
 from recurra.engine.aten import LOWERINGS
 from recurra.engine.dependence import find_dependence, unknown
+from recurra.engine.differentiate import differentiate
 from recurra.engine.graph import Array, Builder, Graph, Node, Weight
+from recurra.engine.masking import mask
 from recurra.engine.recording import Call, CannotCompileError, Recording, Reference
 from recurra.engine.values import Value, as_boolean, as_number, broadcast, numel
 
@@ -69,8 +71,20 @@ def split(recording: Recording, *, hoist: bool = True) -> Split:
         lowering = Lowering(recording, cuts, hoist)
         result = lowering.run()
         if lowering.cuts == cuts:
+            _check_masks(result.inside)
             return result
         cuts = lowering.cuts
+
+
+def _check_masks(graph: Graph) -> None:
+    """Check that the step has a derivative where rows end and start afresh, too; products in blocks may be in the way."""
+    if any(weight.blocks > 1 for weight in graph.weights):
+        try:
+            differentiate(mask(graph, reset=True, alive=True, masks_output=False).graph)
+        except ValueError as error:
+            raise CannotCompileError(
+                f"the next state is joined from parts, and the old one is read by {error}"
+            ) from None
 
 
 class Lowering:

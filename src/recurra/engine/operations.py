@@ -1,7 +1,7 @@
 """The pointwise operations: what each computes, and its derivative.
 
 To add one: a row in the table here (torch's function for it and its derivative), its instructions in
-`recurra.engine.llvm.pointwise`, its name among the operations of torch that `recurra.engine.lowering` reads.
+`recurra.engine.llvm.pointwise`, its name among the operations of torch that `recurra.engine.aten` reads.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def _div(b: Builder, y: Node, g: Node) -> list[Node]:
 
 def _extreme(op: str) -> Derivative:
     def derivative(b: Builder, y: Node, g: Node) -> list[Node]:
-        a, c = y.inputs  # where both are equal, each takes half
+        a, c = y.inputs  # where both are equal, each takes half; where one is NaN, each takes all
         zero, half = b.constant(0.0), b.pointwise("mul", g, b.constant(0.5))
-        tie = b.pointwise("eq", a, c)
-        wins = [b.pointwise(op, a, c), b.pointwise(op, c, a)]
-        return [b.pointwise("where", tie, half, b.pointwise("where", win, g, zero)) for win in wins]
+        shared = b.pointwise("where", b.pointwise("eq", a, c), half, g)
+        loses = [b.pointwise(op, c, a), b.pointwise(op, a, c)]
+        return [b.pointwise("where", lost, zero, shared) for lost in loses]
 
     return derivative
 
