@@ -77,7 +77,7 @@ def split(recording: Recording, *, hoist: bool = True) -> Split:
 
 
 def _check_masks(graph: Graph) -> None:
-    """Check that the step has a derivative where rows end and start afresh, too; products in blocks may be in the way."""
+    """Check that the step has a derivative where rows end and start afresh; products in blocks may be in the way."""
     if any(weight.blocks > 1 for weight in graph.weights):
         try:
             differentiate(mask(graph, reset=True, alive=True, masks_output=False).graph)
