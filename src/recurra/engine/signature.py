@@ -12,6 +12,7 @@ from recurra.state import named_leaves
 __all__ = ["quick_signature", "signature"]
 
 _PLAIN = (int, float, str, bool, bytes, type(None), complex)
+_NUMBERS = frozenset({int, float, bool})
 _MACHINERY = frozenset(vars(nn.Module())) - {"training", "_parameters", "_buffers", "_modules"}
 
 
@@ -42,7 +43,19 @@ def quick_signature(cell: Any, inputs: Any) -> tuple[Hashable, list[Any]] | None
         return None
     tensors = tuple((p.shape, p.dtype) for p in fields["_parameters"].values() if p is not None)
     names = tuple(fields["_parameters"])
-    return (type(cell), tuple(map(id, held)), names, tensors, inputs.dtype, inputs.shape[2:]), held
+    return (_class(type(cell)), tuple(map(id, held)), names, tensors, inputs.dtype, inputs.shape[2:]), held
+
+
+def _class(kind: type) -> Hashable:
+    """Return a key for what a class gives its cells: its step, and the plain values on it and the classes above."""
+    values = tuple(
+        (name, value)
+        for parent in kind.__mro__
+        if parent.__module__.partition(".")[0] not in ("torch", "builtins")
+        for name, value in vars(parent).items()
+        if type(value) in _NUMBERS
+    )
+    return (kind, getattr(kind, "step", None), values)
 
 
 def _structure(tree: Any) -> Hashable:
@@ -57,7 +70,7 @@ def _describe(thing: Any, held: list[Any], depth: int) -> Hashable:
     if depth < 8:
         if isinstance(thing, nn.Module):
             fields = {name: value for name, value in vars(thing).items() if name not in _MACHINERY}
-            return (type(thing), _describe(fields, held, depth + 1))
+            return (_class(type(thing)), _describe(fields, held, depth + 1))
         if isinstance(thing, dict):
             return ("dict", tuple((str(key), _describe(value, held, depth + 1)) for key, value in thing.items()))
         if isinstance(thing, (tuple, list)):

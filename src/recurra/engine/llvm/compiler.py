@@ -27,8 +27,6 @@ from recurra.engine.llvm.team import Team, team
 
 __all__ = ["Program", "cache_directory", "compile_graph"]
 
-FORMAT = 3  # of what is on disk; a change of the generated code that its graph does not show must raise it
-
 
 @dataclass(frozen=True)
 class Program:
@@ -101,7 +99,10 @@ def cache_directory() -> Path | None:
 @functools.cache
 def _version() -> str:
     cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{FORMAT} {version('recurra')} {llvmlite.__version__} {sys.platform} {cpu}"
+    generator = hashlib.sha256()  # what is on disk was made by this code generator, or it is not for us
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        generator.update(path.read_bytes())
+    return f"{generator.hexdigest()} {version('recurra')} {llvmlite.__version__} {sys.platform} {cpu}"
 
 
 def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target) -> str:
