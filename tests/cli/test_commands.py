@@ -197,7 +197,7 @@ def test_info_describes_the_run(cli, run):
 
 def test_explain_a_cell_and_a_run(cli, run):
     assert json.loads(cli("explain", "lstm", "--json").out)["path"] == "llvm"
-    assert "product 64 x 64" in cli("explain", "gru").out
+    assert "product 64 -> 192" in cli("explain", "gru").out
     assert "LSTM" in cli("explain", run).out
 
 
