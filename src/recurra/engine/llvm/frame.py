@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -11,7 +11,7 @@ from llvmlite import ir
 from recurra.engine.llvm.maths import Maths
 from recurra.engine.llvm.target import Target
 
-__all__ = ["Frame", "i", "i1", "i32", "i64", "pointer"]
+__all__ = ["Frame", "i", "i1", "i32", "i64", "loop", "pointer"]
 
 i1, i32, i64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
@@ -20,6 +20,22 @@ pointer = ir.PointerType()
 def i(value: int) -> Any:
     """Return a 64-bit constant."""
     return ir.Constant(i64, value)
+
+
+@contextmanager
+def loop(b: ir.IRBuilder, start: Any, stop: Any) -> Iterator[Any]:
+    """Write a loop from start to stop around what is written within; yields the index."""
+    before, head, body, end = b.block, *(b.append_basic_block(name) for name in ("head", "body", "end"))
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(i64)
+    index.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", index, stop), body, end)
+    b.position_at_end(body)
+    yield index
+    index.add_incoming(b.add(index, i64(1)), b.block)
+    b.branch(head)
+    b.position_at_end(end)
 
 
 class Frame:
@@ -44,21 +60,9 @@ class Frame:
         self.maths = Maths(self.module, dtype, self.lanes, target.name)  # type: ignore[arg-type]
         self.vec = self.maths.vec
 
-    @contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    def loop(self, start: Any, stop: Any) -> AbstractContextManager[Any]:
         """Loop from start to stop; yields the index."""
-        b = self.b
-        before, head, body, end = b.block, *(b.append_basic_block(name) for name in ("head", "body", "end"))
-        b.branch(head)
-        b.position_at_end(head)
-        index = b.phi(i64)
-        index.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", index, stop), body, end)
-        b.position_at_end(body)
-        yield index
-        index.add_incoming(b.add(index, i(step)), b.block)
-        b.branch(head)
-        b.position_at_end(end)
+        return loop(self.b, start, stop)
 
     def _share(self, amount: Any) -> tuple[Any, Any]:
         """Return this thread's part of 0..amount."""

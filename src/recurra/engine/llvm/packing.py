@@ -8,19 +8,13 @@ become zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llvmlite import ir
 
-if TYPE_CHECKING:
-    from recurra.engine.llvm.frame import Frame
+from recurra.engine.llvm.frame import Frame, i32, i64, loop, pointer
 
 __all__ = ["packer"]
-
-i32, i64 = ir.IntType(32), ir.IntType(64)
-pointer = ir.PointerType()
 
 
 def packer(emitter: Frame) -> Any:
@@ -43,40 +37,25 @@ class _Packer:
         is_full = b.icmp_signed(">=", self.columns, i64(self.lanes))
         unit_column = b.icmp_signed("==", self.stride_column, i64(1))
         with b.if_then(b.and_(is_full, unit_column)):
-            with self._loop(i64(0), self.rows) as k:
+            with loop(b, i64(0), self.rows) as k:
                 self._save(self._load(self._at(k, i64(0))), k)
             b.ret_void()
         b.position_at_end(b.block)
         unit_row = b.and_(is_full, b.icmp_signed("==", self.stride_row, i64(1)))
         tiles = b.select(unit_row, b.sdiv(self.rows, i64(self.lanes)), i64(0))
-        with self._loop(i64(0), tiles) as tile:
+        with loop(b, i64(0), tiles) as tile:
             first = b.mul(tile, i64(self.lanes))
             columns = [self._load(self._at(first, i64(n))) for n in range(self.lanes)]
             for n, vector in enumerate(self._transposed(columns)):
                 self._save(vector, b.add(first, i64(n)))
-        with self._loop(i64(0), i64(self.lanes)) as lane:
+        with loop(b, i64(0), i64(self.lanes)) as lane:
             is_real = b.icmp_signed("<", lane, self.columns)
             column = b.select(is_real, lane, i64(0))  # lanes past the end read a column that is there
-            with self._loop(b.mul(tiles, i64(self.lanes)), self.rows) as k:
+            with loop(b, b.mul(tiles, i64(self.lanes)), self.rows) as k:
                 value = b.select(is_real, b.load(self._at(k, column), typ=self.real), self.real(0.0))
                 place = b.gep(self.goal, [b.add(b.mul(k, self.step), lane)], source_etype=self.real)
                 b.store(value, place)
         b.ret_void()
-
-    @contextmanager
-    def _loop(self, start: Any, stop: Any) -> Iterator[Any]:
-        b = self.b
-        before, head, body, end = b.block, *(b.append_basic_block(name) for name in ("head", "body", "end"))
-        b.branch(head)
-        b.position_at_end(head)
-        index = b.phi(i64)
-        index.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", index, stop), body, end)
-        b.position_at_end(body)
-        yield index
-        index.add_incoming(b.add(index, i64(1)), b.block)
-        b.branch(head)
-        b.position_at_end(end)
 
     def _at(self, row: Any, column: Any) -> Any:
         b = self.b
