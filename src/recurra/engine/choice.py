@@ -15,7 +15,6 @@ from recurra.engine.library import Kernel, find_kernel, run_kernel
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import is_traced
 from recurra.engine.plans import find_plan
-from recurra.engine.tracing import find_plan_aside, find_runner
 from recurra.errors import EngineError, nearest
 from recurra.state import named_leaves
 
@@ -49,12 +48,10 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
             raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
         return library
     found = _compiled(cell, inputs, state)
-    if backend == "llvm" and isinstance(found, str):
-        raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
-    if backend == "llvm" and not isinstance(found, str):
-        return found
     if not isinstance(found, str):
-        return _faster(kernel, cell, inputs, found, library)
+        return found if backend == "llvm" else _faster(kernel, cell, inputs, found, library)
+    if backend == "llvm":
+        raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
     if library is not None and not _is_transformed():
         return library
     return Path("loop", f"{found}; one Python call per step", run_loop)
@@ -81,11 +78,16 @@ def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
     if torch.is_autocast_enabled("cpu"):  # to record here would leave casts without gradients in autocast's cache
         return "compiled loops compute in the type of the weights, not in that of torch.autocast"
     if torch.compiler.is_dynamo_compiling():
+        from recurra.engine.tracing import find_runner  # torch._dynamo: more than a second, for those who compile alone
+
         runner = find_runner(cell, inputs, state)
         return runner if isinstance(runner, str) else Path("llvm", "an operation of the graph", runner)
     if _is_transformed():
         return "compiled loops do not run inside transformations of torch.func"
-    find = find_plan_aside if is_traced(leaves) else find_plan
+    if is_traced(leaves):
+        from recurra.engine.tracing import find_plan_aside as find
+    else:
+        find = find_plan
     plan = find(cell, inputs, state, trains=torch.is_grad_enabled())
     return plan if isinstance(plan, str) else Path("llvm", "compiled for this processor", partial(run_plan, plan), plan)
 

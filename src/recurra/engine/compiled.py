@@ -14,10 +14,11 @@ from torch import Tensor
 
 from recurra.engine.aten import LOWERINGS
 from recurra.engine.feeding import add_biases, find_feeds
+from recurra.engine.given import Given
 from recurra.engine.loops import DTYPES, Loop
 from recurra.engine.lowering import Split, split
 from recurra.engine.masking import mask
-from recurra.engine.native import Given, run_loop_natively
+from recurra.engine.native import run_loop_natively
 from recurra.engine.operator import is_traced, run_as_operation
 from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
 from recurra.state import from_named, named_leaves

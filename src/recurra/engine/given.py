@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from recurra.engine.script import Strides
 from recurra.engine.workspace import Loan
 
 __all__ = ["Given", "Left", "Shape"]
@@ -26,6 +27,22 @@ class Given(NamedTuple):
     vectors: list[Tensor]
     weights: list[Tensor]
     states: list[Tensor]
+
+    def depths(self) -> dict[int, int]:
+        """Return for each fed stream how many features x has."""
+        return {n: self.streams[n].shape[-1] for n in self.feeds}
+
+    def strides(self) -> list[Strides]:
+        """Return the strides of all matrices: feeds, then weights."""
+        return [_strides(matrix) for matrix in (*self.feeds.values(), *self.weights)]
+
+    def named(self) -> dict[Hashable, Tensor]:
+        """Return all tensors by the names that scripts know, in the order of memory that they expect."""
+        named: dict[Hashable, Tensor] = {("feed", n): feed for n, feed in self.feeds.items()}
+        named.update((("weight", n), weight) for n, weight in enumerate(self.weights))
+        for kind, tensors in (("stream", self.streams), ("vector", self.vectors), ("state", self.states)):
+            named.update(((kind, n), tensor.contiguous()) for n, tensor in enumerate(tensors))
+        return named
 
     def flatten(self) -> list[Tensor]:
         """Return all tensors in one list."""
@@ -68,3 +85,8 @@ class Left(NamedTuple):
     def versions(self) -> list[int]:
         """Return how often each has been written to: a change since the forward pass makes gradients wrong."""
         return [tensor._version for tensor in (*self.histories.values(), *self.emits.values())]
+
+
+def _strides(matrix: Tensor) -> Strides:
+    *block, row, column = matrix.stride()
+    return row, column, block[0] if block else 0

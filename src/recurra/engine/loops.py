@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -12,10 +15,34 @@ from recurra.engine.differentiate import Derivative, differentiate
 from recurra.engine.graph import Graph, Node
 from recurra.engine.llvm.compiler import Program, compile_graph
 from recurra.engine.masking import Masked
+from recurra.engine.script import Script
 
 __all__ = ["DTYPES", "Loop"]
 
+KEPT = 64  # scripts
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+class Scripts:
+    """The scripts of a loop by shape, the most recently used."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, Script] = OrderedDict()
+
+    def find(self, key: Hashable, write: Callable[[], Script]) -> Script:
+        """Return the script of this key, written if it is not known."""
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None:
+                self._known.move_to_end(key)
+                return known
+        script = write()
+        with self._lock:
+            self._known[key] = script
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return script
 
 
 class Loop:
@@ -33,6 +60,13 @@ class Loop:
         self.constant = constant if fresh_has_gradient else constant | set(masked.fresh)
         # a leaf of the next state that is emitted, too, is written once: its history is the array
         self.aliases = [_find(pieces, self.graph.next_carry) for pieces in self.graph.emits]
+        self.written = [
+            (n, sum(piece.channels for piece in pieces))
+            for n, pieces in enumerate(self.graph.emits)
+            if self.aliases[n] is None
+        ]
+        """(number, width) of each emit that is no leaf of the state."""
+        self.scripts = Scripts()
         self._derivative: Derivative | None = None
         self._programs: dict[str, Program] = {}
 

@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn import Parameter
 
+from recurra.engine.backward import backward
+from recurra.engine.forward import forward
+from recurra.engine.given import Given, Left, Shape
 from recurra.engine.loops import Loop
-from recurra.engine.native import Given, Left, Shape, backward, forward
 from recurra.engine.text import read_loop, write_loop
 from recurra.engine.workspace import Loan
 from recurra.errors import EngineError

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +24,8 @@ from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
 from recurra.engine.llvm.schedule import schedule
 from recurra.engine.llvm.target import Target, host_target, machine
-from recurra.engine.llvm.team import Team, team
 
-__all__ = ["Program", "cache_directory", "compile_graph"]
+__all__ = ["Program", "cache_directory", "compile_graph", "compile_module"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class Program:
     lanes: int
     by_rows_only: bool
     work: int
-    team: Team
 
 
 _lock = threading.Lock()
@@ -74,11 +73,17 @@ def compile_graph(
         target: another than this machine's, for tests.
     """
     target = target or host_target()
-    key = _key(graph, dtype, backward, histories, direct, target)
+    key = _key(f"{target}\n{dtype} {backward} {sorted(histories)} {direct}\n{graph.text()}")
     with _lock:
         if key not in _programs:
             _programs[key] = _build(graph, dtype, backward, histories, direct, target, key)
         return _programs[key]
+
+
+def compile_module(write: Callable[[], ir.Module], name: str, dtype: str, target: Target) -> int:
+    """Return the address of the function `scan` of a module that is written if no compiled one is on disk."""
+    with _lock:
+        return _link(_compiled(_key(f"{target}\n{dtype} {name}"), write, target), target)
 
 
 def cache_directory() -> Path | None:
@@ -105,9 +110,8 @@ def _version() -> str:
     return f"{generator.hexdigest()} {version('recurra')} {llvmlite.__version__} {sys.platform} {cpu}"
 
 
-def _key(graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target) -> str:
-    described = f"{_version()}\n{target}\n{dtype} {backward} {sorted(histories)} {direct}\n{graph.text()}"
-    return hashlib.sha256(described.encode()).hexdigest()
+def _key(described: str) -> str:
+    return hashlib.sha256(f"{_version()}\n{described}".encode()).hexdigest()
 
 
 def _build(
@@ -116,23 +120,29 @@ def _build(
     planned = schedule(graph)
     kind = DirectEmitter if direct else Emitter
     emitter = kind(planned, dtype, target, backward=backward, histories=histories)
-    stored = _load(key)
-    if stored is None:
+
+    def write() -> ir.Module:
         emitter.emit()
-        stored = _object_code(emitter.module, target)
-        _save(key, stored)
-    workers = team()
-    address = _link(stored, target)
+        return emitter.module
+
     return Program(
-        address,
+        _link(_compiled(key, write, target), target),
         emitter.layout,
         tuple(planned.scratch),
         len(planned.reductions),
         emitter.lanes,
         emitter.rows_only,
         sum(emitter.layout.packed) + 10 * sum(node.channels for node in graph.nodes() if node.is_pointwise),
-        workers,
     )
+
+
+def _compiled(key: str, write: Callable[[], ir.Module], target: Target) -> bytes:
+    """Return the code of a module, from disk or newly written."""
+    stored = _load(key)
+    if stored is None:
+        stored = _object_code(write(), target)
+        _save(key, stored)
+    return stored
 
 
 def _object_code(module: ir.Module, target: Target) -> bytes:

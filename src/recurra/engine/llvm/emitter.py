@@ -88,7 +88,7 @@ class Emitter(Products):
         b.store(i(0), self.turn)
         with b.if_then(b.icmp_signed("==", b.and_(flags, i(2)), i(0))):
             self._pack()
-        first, last = self._share(self.B)
+        first, last = self.share(self.B)
         self.row0, self.row1 = (b.select(self.by_rows, x, y) for x, y in ((first, i(0)), (last, self.B)))
         with self.loop(i(0), self.T) as step:
             self.step = step
@@ -138,12 +138,12 @@ class Emitter(Products):
         self._finish_reductions(stage)
         if self.schedule.mixes_channels:
             with self.b.if_then(self.b.not_(self.by_rows)):
-                self._wait()
+                self.wait()
 
     def _group(self, group: Group) -> None:
         b = self.b
         rows, tile = self._tile(group)
-        first, last = self._share(i(self._panels(group) // tile))
+        first, last = self.share(i(self._panels(group) // tile))
         first = b.select(self.by_rows, i(0), first)
         last = b.select(self.by_rows, i(self._panels(group) // tile), last)
         if not group.sets:

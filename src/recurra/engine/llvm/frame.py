@@ -11,9 +11,9 @@ from llvmlite import ir
 from recurra.engine.llvm.maths import Maths
 from recurra.engine.llvm.target import Target
 
-__all__ = ["Frame", "i", "i1", "i32", "i64", "loop", "pointer"]
+__all__ = ["Frame", "i", "i1", "i8", "i32", "i64", "loop", "pointer"]
 
-i1, i32, i64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+i1, i8, i32, i64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
 
 
@@ -64,14 +64,14 @@ class Frame:
         """Loop from start to stop; yields the index."""
         return loop(self.b, start, stop)
 
-    def _share(self, amount: Any) -> tuple[Any, Any]:
+    def share(self, amount: Any) -> tuple[Any, Any]:
         """Return this thread's part of 0..amount."""
         b = self.b
         ends = (self.thread, b.add(self.thread, i(1)))
         start, stop = (b.sdiv(b.mul(amount, end), self.threads) for end in ends)
         return start, stop
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Wait until all threads are here."""
         b = self.b
         with b.if_then(b.icmp_signed(">", self.threads, i(1))):
@@ -138,6 +138,13 @@ class Frame:
             kinds = {"load": [pointer, i32, mask, self.vec], "store": [self.vec, pointer, i32, mask]}[which]
             result = self.vec if which == "load" else ir.VoidType()
             ir.Function(self.module, ir.FunctionType(result, kinds), name)
+        return self.module.globals[name]
+
+    def _prefetch(self) -> Any:
+        """LLVM's function (place, for writing, how near, data)."""
+        name = "llvm.prefetch.p0"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32]), name)
         return self.module.globals[name]
 
     def _allocate(self, vectors: int) -> Any:

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from recurra.engine.llvm.frame import Frame, i32, i64, loop, pointer
 
-__all__ = ["packer"]
+__all__ = ["packer", "transposed"]
 
 
 def packer(emitter: Frame) -> Any:
@@ -46,7 +46,7 @@ class _Packer:
         with loop(b, i64(0), tiles) as tile:
             first = b.mul(tile, i64(self.lanes))
             columns = [self._load(self._at(first, i64(n))) for n in range(self.lanes)]
-            for n, vector in enumerate(self._transposed(columns)):
+            for n, vector in enumerate(transposed(b, columns)):
                 self._save(vector, b.add(first, i64(n)))
         with loop(b, i64(0), i64(self.lanes)) as lane:
             is_real = b.icmp_signed("<", lane, self.columns)
@@ -70,19 +70,18 @@ class _Packer:
         place = b.gep(self.goal, [b.mul(row, self.step)], source_etype=self.real)
         b.store(vector, place, align=self.bytes)
 
-    def _transposed(self, lines: list[Any]) -> list[Any]:
-        """Swap lines and lanes: one bit of their numbers at a time."""
-        step = 1
-        while step < self.lanes:
-            lanes = range(self.lanes)
-            low = [lane if not lane & step else self.lanes + lane - step for lane in lanes]
-            high = [lane + step if not lane & step else self.lanes + lane for lane in lanes]
-            for n in range(self.lanes):
-                if not n & step:
-                    a, c = lines[n], lines[n + step]
-                    lines[n], lines[n + step] = (self._shuffle(a, c, order) for order in (low, high))
-            step *= 2
-        return lines
 
-    def _shuffle(self, a: Any, c: Any, order: list[int]) -> Any:
-        return self.b.shuffle_vector(a, c, ir.Constant(ir.VectorType(i32, self.lanes), order))
+def transposed(b: ir.IRBuilder, lines: list[Any]) -> list[Any]:
+    """Write instructions that swap lines and lanes of as many vectors as each has lanes: one bit of numbers a time."""
+    lines, count, step = list(lines), len(lines), 1
+    while step < count:
+        low = [lane if not lane & step else count + lane - step for lane in range(count)]
+        high = [lane + step if not lane & step else count + lane for lane in range(count)]
+        for n in range(count):
+            if not n & step:
+                a, c = lines[n], lines[n + step]
+                lines[n], lines[n + step] = (
+                    b.shuffle_vector(a, c, ir.Constant(ir.VectorType(i32, count), order)) for order in (low, high)
+                )
+        step *= 2
+    return lines

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
 from recurra.engine.graph import Node
-from recurra.engine.llvm.frame import i, i32, i64, pointer
+from recurra.engine.llvm.frame import i, i32, i64
 from recurra.engine.llvm.memory import Memory
 from recurra.engine.llvm.packing import packer
 from recurra.engine.llvm.schedule import Group, Home, ProductSet
@@ -28,7 +26,7 @@ class Products(Memory):
         for number, (group, products) in enumerate(self.sets):
             tile = self._tile(group)[1]
             gates, rows = len(products.products), products.rows
-            first, last = self._share(i(self._panels(group) // tile))
+            first, last = self.share(i(self._panels(group) // tile))
             with self.loop(first, last) as bundle:
                 base = b.mul(bundle, i(rows * gates * tile * self.lanes))
                 place = b.gep(self.pointers["packed", number], [base], source_etype=self.real)
@@ -39,7 +37,7 @@ class Products(Memory):
                             group, product, b.add(b.mul(bundle, i(tile)), panel), place, vector, gates * tile
                         )
         if self.sets:
-            self._wait()
+            self.wait()
 
     def _pack_panel(self, group: Group, product: Node, panel: Any, place: Any, vector: Any, vectors: int) -> None:
         b = self.b
@@ -158,9 +156,3 @@ class Products(Memory):
         b.cbranch(b.icmp_signed("<", following, i(length)), body, end)
         b.position_at_end(end)
         return after
-
-    def _prefetch(self) -> Any:
-        name = "llvm.prefetch.p0"
-        if name not in self.module.globals:
-            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32]), name)
-        return self.module.globals[name]

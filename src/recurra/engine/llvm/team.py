@@ -67,18 +67,17 @@ class Team:
         """Where the function is that each thread of OpenMP runs, given a `Call`; 0 without one."""
         return self._trampoline
 
-    def run(self, address: int, table: Any, strides: Any, steps: int, rows: int, flags: int, threads: int) -> None:
-        """Run it, and return when all threads have. The interpreter is free meanwhile."""
+    def run(self, address: int, table: int, strides: int, steps: int, rows: int, flags: int, threads: int) -> None:
+        """Run the function at an address, and return when all threads have. The interpreter is free meanwhile."""
         if threads > 1 and self._fork is not None:
-            call = Call(address, ctypes.addressof(table), ctypes.addressof(strides), steps, rows, flags, 0)
+            call = Call(address, table, strides, steps, rows, flags, 0)
             self._fork(self._trampoline, ctypes.addressof(call), threads, 0)
             return
         barrier = ctypes.c_int64(0)
         function = Function(address)
 
         def work(thread: int) -> None:
-            pointers = (ctypes.addressof(table), ctypes.addressof(strides))
-            function(*pointers, steps, rows, thread, threads, flags, ctypes.addressof(barrier))
+            function(table, strides, steps, rows, thread, threads, flags, ctypes.addressof(barrier))
 
         if threads == 1:
             work(0)

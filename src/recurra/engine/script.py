@@ -1,0 +1,193 @@
+"""Lists of native commands for a shape: written once, and run with the addresses of each call.
+
+A script holds what `recurra.engine.llvm.commands` reads: commands, and the tables of pointers of loops. An address in
+it is a base that each call gives, and a distance from it in bytes. What a call needs on the way is one piece of memory,
+the arena, in which the script has reserved places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recurra.engine.llvm.commands import ARGUMENTS, WORDS, runner
+from recurra.engine.llvm.compiler import Program
+from recurra.engine.llvm.team import team
+from recurra.engine.workspace import Loan
+
+__all__ = ["At", "Matrix", "Script", "Strides"]
+
+ALIGNED = 64  # bytes: a line of the cache
+MULTIPLY_ADDS = 5 * 10**9  # of one native call, about 50 ms a core: between two, Python listens to Ctrl-C
+CODES = {name: code for code, name in enumerate(ARGUMENTS)}
+
+Strides = tuple[int, int, int]
+"""Of a matrix: from row to row, from column to column, from block to block."""
+
+
+class At(NamedTuple):
+    """An address: the number of a base, and bytes from there."""
+
+    base: int
+    offset: int = 0
+
+    def plus(self, distance: int) -> At:
+        """Return the address so many bytes further on."""
+        return At(self.base, self.offset + distance)
+
+
+class Matrix(NamedTuple):
+    """A matrix in memory: element (r, c) is ``r row + c column`` numbers from `at`."""
+
+    at: At
+    row: int
+    column: int
+
+    @property
+    def transposed(self) -> Matrix:
+        """The same memory, read the other way."""
+        return Matrix(self.at, self.column, self.row)
+
+
+class Script:
+    """Commands in the making, then in use.
+
+    Args:
+        threads: that go through it.
+        by_rows: do they share the rows of the batch, or else the channels?
+    """
+
+    def __init__(self, dtype: torch.dtype, threads: int, by_rows: bool) -> None:
+        self.threads, self.by_rows = threads, by_rows
+        self.size = dtype.itemsize
+        self._dtype = dtype
+        self._runner = runner(str(dtype).removeprefix("torch."))
+        self._bases: dict[Hashable, int] = {}
+        self._reserved = 0
+        self._commands: list[list[int | At]] = []
+        self._tables: list[list[int | At]] = []
+        self._table_of: dict[int, tuple[int, int]] = {}  # of a loop's command: its tables of pointers and strides
+        self._cuts, self._work = [0], 0
+        self._room: At | None = None
+
+    # writing
+
+    def base(self, name: Hashable) -> At:
+        """Return the address that calls give under a name."""
+        return At(2 + self._bases.setdefault(name, len(self._bases)))
+
+    def reserve(self, count: int) -> At:
+        """Return a place in the arena for so many numbers."""
+        place = At(1, self._reserved)
+        self._reserved += -(-count * self.size // ALIGNED) * ALIGNED
+        return place
+
+    def wait(self) -> None:
+        """Let all threads finish what comes before."""
+        if self.threads > 1:
+            self._command("wait", [])
+
+    def copy(self, goal: At, source: At | None, rows: int, width: int) -> None:
+        """Copy (rows, width), or fill with zeros: each thread its own rows."""
+        self._command("copy", [goal, source or 0, rows, width * self.size])
+
+    def clear(self, goal: At, count: int) -> None:
+        """Set so many numbers for each thread, side by side, to zero: each thread its own."""
+        self._command("clear", [goal, count * self.size])
+
+    def total(self, goal: At, parts: At, count: int) -> None:
+        """Sum up what each thread has, so many numbers side by side."""
+        self._command("total", [goal, parts, count])
+
+    def loop(
+        self, program: Program, table: Sequence[At], strides: Sequence[Strides], steps: int, rows: int, packed: bool
+    ) -> None:
+        """Run a loop on arrays at the addresses of its layout.
+
+        Args:
+            packed: has an earlier loop packed its matrices?
+        """
+        first = len(self._tables)
+        self._table_of[len(self._commands)] = (first, first + 1)
+        self._tables += [list(table), [number for three in strides for number in three]]
+        flags = int(self.by_rows) | 2 * packed
+        self._command("loop", [program.address, 0, 0, steps, rows, flags, 0])
+        self._work += steps * rows * program.work
+
+    def reserve_packed(self, depth: int, columns: int) -> At:
+        """Return a place for a packed matrix (depth, columns)."""
+        return self.reserve(-(-columns // self._runner.panel) * self._runner.panel * depth)
+
+    def pack(self, matrix: Matrix, depth: int, columns: int, place: At | None = None) -> At:
+        """Pack a matrix (depth, columns) for `multiply`, which all threads must have done before; return where."""
+        place = place or self.reserve_packed(depth, columns)
+        self._command("pack", [matrix.at, matrix.row, matrix.column, depth, columns, place])
+        return place
+
+    def multiply(
+        self, left: Matrix, packed: At, goal: Matrix, sizes: tuple[int, int, int], *, adds: bool = False, steps: int = 1
+    ) -> None:
+        """Compute goal = left @ packed, or add it.
+
+        Args:
+            sizes: M, K, N.
+            steps: of a batch, one after another in the rows; threads that share the batch then do their own rows.
+        """
+        m, k, n = sizes
+        groups = steps if self.by_rows else 1
+        group = m // groups
+        assert goal.column == 1
+        assert left.column == 1 or (left.row == 1 and groups == 1)
+        self._room = self._room or self.reserve(self.threads * self._runner.room)
+        lefts: list[int | At] = [left.at, group * left.row, left.row, left.column]
+        goals: list[int | At] = [goal.at, group * goal.row, goal.row]
+        rest: list[int | At] = [groups, group, k, n, int(adds), int(groups == 1), self._room, self._runner.room]
+        self._command("multiply", [*lefts, packed, *goals, *rest])
+        self._work += m * k * n
+
+    def pause(self) -> None:
+        """Say that Python may listen here: before what follows, all threads meet."""
+        if self._work > MULTIPLY_ADDS:
+            self._cuts.append(len(self._commands))
+            self._work = 0
+
+    def _command(self, name: str, arguments: Sequence[int | At]) -> None:
+        assert len(arguments) == len(ARGUMENTS[name])
+        self._commands.append([CODES[name], *arguments, *[0] * (WORDS - 1 - len(arguments))])
+
+    def finish(self) -> Script:
+        """Put everything in its place."""
+        start, places = WORDS * len(self._commands), []
+        for table in self._tables:
+            places.append(start)
+            start += len(table)
+        for command, (table_number, strides_number) in self._table_of.items():
+            self._commands[command][2:4] = [At(0, 8 * places[table_number]), At(0, 8 * places[strides_number])]
+        words = [word for part in (*self._commands, *self._tables) for word in part]
+        open_ = [(place, word) for place, word in enumerate(words) if isinstance(word, At)]
+        self._positions = np.array([place for place, _ in open_], dtype=np.intp)
+        self._numbers = np.array([at.base for _, at in open_], dtype=np.intp)
+        self._offsets = np.array([at.offset for _, at in open_], dtype=np.int64)
+        self._template = np.array([0 if isinstance(word, At) else word for word in words], dtype=np.int64)
+        self._parts = [(a, b - a) for a, b in zip(self._cuts, [*self._cuts[1:], len(self._commands)], strict=True)]
+        self._names = list(self._bases)
+        del self._commands, self._tables
+        return self
+
+    # running
+
+    def run(self, arrays: Mapping[Hashable, Tensor]) -> None:
+        """Run the script on these arrays, by the names that it was written with."""
+        arena = Loan(self._reserved // self.size, dtype=self._dtype)
+        words = self._template.copy()
+        start = words.ctypes.data
+        given = [arrays[name].data_ptr() for name in self._names]
+        bases = np.array([start, arena.tensor.data_ptr(), *given], dtype=np.int64)
+        words[self._positions] = bases[self._numbers] + self._offsets
+        workers = team()
+        for first, count in self._parts:
+            workers.run(self._runner.address, start + 8 * WORDS * first, 0, count, 0, 0, self.threads)
