@@ -6,7 +6,8 @@ gradient of a matrix is summed up over pieces in the order of memory that the ma
 
 from __future__ import annotations
 
-from itertools import accumulate, combinations, pairwise
+from collections.abc import Hashable
+from itertools import accumulate, combinations
 from typing import Any, NamedTuple
 
 import torch
@@ -37,109 +38,80 @@ def backward(
         gradients: of the emits, then of the final state; None for zeros.
         wanted: for each tensor, whether its gradient is.
     """
-    steps, rows, given, dtype = shape.steps, shape.rows, shape.sort(tensors), loop.dtype
-    graph, count = loop.graph, len(loop.graph.emits)
+    given, count = shape.sort(tensors), len(loop.graph.emits)
     arriving, finals = gradients[:count], gradients[count:]
     strides, depths = given.strides(), given.depths()
-    have = tuple(gradient is not None for gradient in finals)
-    key = ("backward", steps, rows, torch.get_num_threads(), *depths.items(), *strides, wanted, have)
-    task = _Task(loop, steps, rows, depths, strides, shape.sort(wanted), have)
-    script = loop.scripts.find(key, lambda: _Writing(task).run())
+    have = tuple([gradient is not None for gradient in finals])
+    key = ("backward", shape, torch.get_num_threads(), *depths.items(), *strides, wanted, have)
+    task = loop.scripts.find(key, lambda: _Writing(loop, shape, depths, strides, shape.sort(wanted), have).run())
     arrays = given.named()
-    for kind, number in loop.derivative.sources:
-        if kind == "gradient":
-            gradient = arriving[number]
-            if gradient is None:
-                width = sum(piece.channels for piece in graph.emits[number])
-                gradient = torch.zeros(steps, rows, width, dtype=dtype)
-            arrays["gradient", number] = gradient.contiguous()
+    for number in task.arriving:
+        arrays["gradient", number] = _zeros(loop, shape, number) if (g := arriving[number]) is None else g.contiguous()
     arrays.update((("history", n), array) for n, array in left.histories.items())
     arrays.update((("emit", n), array) for n, array in left.emits.items())
     if left.kept is not None:
         arrays["kept", 0] = left.kept.tensor
     arrays.update((("final", n), gradient.contiguous()) for n, gradient in enumerate(finals) if gradient is not None)
-    states = [torch.empty(rows, width, dtype=dtype) for width in graph.carries]
-    arrays.update((("carried", n), state) for n, state in enumerate(states))
-    inputs, streams = task.inputs(given), task.streams()
-    feeds, weights = task.feeds(given), task.weights(given)
-    for name, found in (("input", inputs), ("whole", streams), ("dfeed", feeds), ("dweight", weights)):
-        arrays.update(((name, n), array) for n, array in found.items())
-    arrays["sums", 0] = sums = torch.empty(loop.backward().layout.sums_size, dtype=dtype)
-    script.run(arrays)
+    made = {name: torch.empty(size, dtype=loop.dtype) for name, size in task.sizes.items()}
+    made.update((name, torch.zeros(size, dtype=loop.dtype)) for name, size in task.cleared.items())
+    arrays.update(made)
+    task.script.run(arrays)
     results: list[Tensor | None] = []
-    for number, stream in enumerate(graph.streams):
-        if number in depths or number in loop.constant:
-            results.append(inputs.get(number))
+    for number, stream in enumerate(loop.graph.streams):
+        found = made.get(("whole", number))
+        if found is None or number in loop.constant:
+            results.append(made.get(("input", number)))
         else:
-            results.append(streams[number].flatten(0, 1) if stream.per_step else streams[number].sum(0))
-    results += [feeds.get(number) for number in given.feeds]
-    results += _vector_gradients(loop, given, _without_padding(loop, sums))
-    results += [weights.get(number) for number in range(len(given.weights))]
-    return [*results, *states]
+            results.append(found.flatten(0, 1) if stream.per_step else found.sum(0))
+    results += [_turned(made.get(("dfeed", n)), feed) for n, feed in given.feeds.items()]
+    results += [_vector_gradient(vector, *task.sums[n], made["sums", 0]) for n, vector in enumerate(given.vectors)]
+    results += [_turned(made.get(("dweight", n)), weight) for n, weight in enumerate(given.weights)]
+    return [*results, *(made["carried", leaf] for leaf in range(len(loop.graph.carries)))]
 
 
-class _Task(NamedTuple):
-    """What a backward pass is to do.
+def _zeros(loop: Loop, shape: Shape, number: int) -> Tensor:
+    width = sum(piece.channels for piece in loop.graph.emits[number])
+    return torch.zeros(shape.steps, shape.rows, width, dtype=loop.dtype)
+
+
+def _turned(gradient: Tensor | None, matrix: Tensor) -> Tensor | None:
+    """Return a gradient that was written in the matrix's own order of memory in the matrix's shape."""
+    return gradient.transpose(-1, -2) if gradient is not None and _is_turned(matrix.stride()) else gradient
+
+
+def _vector_gradient(vector: Tensor, parts: list[tuple[int, int, int]], is_one: bool, sums: Tensor) -> Tensor:
+    """Return the gradient of a vector of parameters from the sums of the loop.
 
     Args:
-        strides: of the matrices, feeds first.
-        needed: whose gradient is.
-        have: which leaves of the final state have a gradient.
+        parts: (first channel, start and stop among the sums).
+        is_one: is it just one part, the whole?
+    """
+    if is_one:
+        ((_, start, stop),) = parts
+        return sums[start:stop]
+    total = torch.zeros_like(vector)
+    for column, start, stop in parts:
+        if len(vector) == 1:
+            total += sums[start:stop].sum()
+        else:
+            total[column : column + stop - start] += sums[start:stop]
+    return total
+
+
+class _Backward(NamedTuple):
+    """A script, and what it is run with.
+
+    Args:
+        sizes: of what it writes, by name; `cleared` must be zeros before.
+        arriving: numbers of the emits whose gradient it reads.
+        sums: for each vector of parameters what `_vector_gradient` wants to know.
     """
 
-    loop: Loop
-    steps: int
-    rows: int
-    depths: dict[int, int]
-    strides: list[Strides]
-    needed: Given
-    have: tuple[bool, ...]
-
-    def inputs(self, given: Given) -> dict[int, Tensor]:
-        """Make room for the gradients of what fed streams are made of."""
-        found = (n for n in self.depths if self.needed.streams[n])
-        return {n: torch.empty_like(given.streams[n], memory_format=torch.contiguous_format) for n in found}
-
-    def streams(self) -> dict[int, Tensor]:
-        """Make room for the gradients of the other streams, of every step."""
-        found = {n: self.width(n) for n in range(len(self.loop.graph.streams)) if n not in self.depths}
-        return {n: torch.empty(self.steps, self.rows, width, dtype=self.loop.dtype) for n, width in found.items()}
-
-    def width(self, emit: int) -> int:
-        """Numbers per row of what the backward loop emits."""
-        return sum(piece.channels for piece in self.loop.derivative.graph.emits[emit])
-
-    def feeds(self, given: Given) -> dict[int, Tensor]:
-        """Make room for the gradients of feeds."""
-        return {n: _like(feed, covered=True) for n, feed in given.feeds.items() if self.needed.feeds[n]}
-
-    def weights(self, given: Given) -> dict[int, Tensor]:
-        """Make room for the gradients of the loop's matrices; zeros where not every number is written."""
-        needed = (n for n in range(len(given.weights)) if self.needed.weights[n])
-        return {n: _like(given.weights[n], covered=self.covers(n)) for n in needed}
-
-    def covers(self, weight: int) -> bool:
-        """Is every number of a matrix's gradient written by one product, and by no other?"""
-        areas = []
-        for found in self.loop.derivative.weights:
-            if found.weight == weight:
-                for row, count in zip(found.rows, self.depths_of(found), strict=True):
-                    areas.append((row, row + count, found.column, found.column + found.columns))
-        whole = self.loop.graph.weights[weight]
-        apart = all(a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2] for a, b in combinations(areas, 2))
-        return apart and sum((b - a) * (d - c) for a, b, c, d in areas) == whole.rows * whole.columns
-
-    def depths_of(self, found: WeightGradient) -> list[int]:
-        """Rows of a matrix that each input of a product meets."""
-        return [node.channels // self.loop.graph.weights[found.weight].blocks for node in found.inputs]
-
-
-def _like(matrix: Tensor, *, covered: bool) -> Tensor:
-    """Return memory for a gradient (..., rows, columns) with its columns or its rows side by side, as the matrix."""
-    make = torch.empty if covered else torch.zeros
-    if _is_turned(matrix.stride()):
-        return make(matrix.transpose(-1, -2).shape, dtype=matrix.dtype).transpose(-1, -2)
-    return make(matrix.shape, dtype=matrix.dtype)
+    script: Script
+    sizes: dict[Hashable, tuple[int, ...]]
+    cleared: dict[Hashable, tuple[int, ...]]
+    arriving: list[int]
+    sums: list[tuple[list[tuple[int, int, int]], bool]]
 
 
 def _is_turned(strides: tuple[int, ...]) -> bool:
@@ -148,52 +120,125 @@ def _is_turned(strides: tuple[int, ...]) -> bool:
 
 
 class _Writing:
-    def __init__(self, task: _Task) -> None:
-        self.task, self.loop = task, task.loop
-        self.steps, self.rows = task.steps, task.rows
-        self.program, self.derivative = task.loop.backward(), task.loop.derivative
-        threads = choose_threads(self.program, task.steps, task.rows, task.loop.graph, task.depths)
-        self.script = Script(task.loop.dtype, *threads)
+    """A script in the making.
+
+    Args:
+        depths: of feeds.
+        strides: of the matrices, feeds first.
+        needed: whose gradient is.
+        have: which leaves of the final state have a gradient.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        shape: Shape,
+        depths: dict[int, int],
+        strides: list[Strides],
+        needed: Given,
+        have: tuple[bool, ...],
+    ) -> None:
+        self.loop, self.depths, self.needed, self.have = loop, depths, needed, have
+        self.steps, self.rows = shape.steps, shape.rows
+        self.program, self.derivative = loop.backward(), loop.derivative
+        self.script = Script(loop.dtype, *choose_threads(self.program, shape.steps, shape.rows, loop.graph, depths))
         self.size = self.script.size
-        self.feed_strides = dict(zip(task.depths, task.strides, strict=False))
+        self.feed_strides = dict(zip(depths, strides, strict=False))
+        self.strides = strides[len(depths) :]
+        self.widths = [sum(piece.channels for piece in pieces) for pieces in self.derivative.graph.emits]
+        self.covered = [self._covers(n) for n in range(len(loop.graph.weights))]
         self.packs: dict[Any, At] = {}
 
-    def run(self) -> Script:
-        script, loop, task = self.script, self.loop, self.task
-        self.walk = walk = Walk(script, self.program, self.steps, self.rows, task.strides[len(task.depths) :])
-        for leaf, width in enumerate(loop.graph.carries):
+    def run(self) -> _Backward:
+        script, graph = self.script, self.loop.graph
+        self.walk = walk = Walk(script, self.program, self.steps, self.rows, self.strides)
+        for leaf, width in enumerate(graph.carries):
             walk.carry(leaf, width)
-            source = script.base(("final", leaf)) if task.have[leaf] else None
+            source = script.base(("final", leaf)) if self.have[leaf] else None
             script.copy(walk.places["carry", leaf], source, self.rows, width)
-        emits = {n: task.width(n) for n in range(len(self.derivative.graph.emits))}
-        fixed = [n for n in emits if n >= len(loop.graph.streams) or n in task.depths]
-        spans = list(pieces(self.steps, self.rows, [emits[n] for n in fixed], from_end=True))
+        fixed = [n for n in range(len(self.widths)) if n >= len(graph.streams) or n in self.depths]
+        spans = list(pieces(self.steps, self.rows, [self.widths[n] for n in fixed], from_end=True))
         self.longest = (spans[0][1] - spans[0][0]) * self.rows
-        self.room = {n: script.reserve(self.longest * emits[n]) for n in fixed}
-        for n, width in emits.items():
+        self.room = {n: script.reserve(self.longest * self.widths[n]) for n in fixed}
+        for n, width in enumerate(self.widths):
             walk.array("emit", n, self.room.get(n) or script.base(("whole", n)), 0 if n in fixed else width)
-        for n, ((kind, number), array) in enumerate(
-            zip(self.derivative.sources, self.derivative.graph.streams, strict=True)
-        ):
-            walk.array("stream", n, script.base((kind, number)), array.width if array.per_step else 0)
+        sources = zip(self.derivative.sources, self.derivative.graph.streams, strict=True)
+        for n, (name, array) in enumerate(sources):
+            walk.array("stream", n, script.base(name), array.width if array.per_step else 0)
         self._prepare_feeds()
         script.wait()
         for first, last in spans:
             self._piece(first, last)
-        for leaf, width in enumerate(loop.graph.carries):
+        for leaf, width in enumerate(graph.carries):
             script.copy(script.base(("carried", leaf)), walk.carried(leaf, self.steps), self.rows, width)
         script.wait()
         script.total(script.base(("sums", 0)), walk.sums, self.program.layout.sums_size)
-        return script.finish()
+        arriving = [number for kind, number in self.derivative.sources if kind == "gradient"]
+        return _Backward(script.finish(), *self._sizes(), arriving, self._sums())
+
+    def _sizes(self) -> tuple[dict[Hashable, tuple[int, ...]], dict[Hashable, tuple[int, ...]]]:
+        graph, depths, needed = self.loop.graph, self.depths, self.needed
+        sizes: dict[Hashable, tuple[int, ...]] = {("sums", 0): (self.program.layout.sums_size,)}
+        cleared: dict[Hashable, tuple[int, ...]] = {}
+        for leaf, width in enumerate(graph.carries):
+            sizes["carried", leaf] = (self.rows, width)
+        for n, stream in enumerate(graph.streams):
+            if n not in depths:
+                sizes["whole", n] = (self.steps, self.rows, self.widths[n])
+                continue
+            if needed.streams[n]:
+                sizes["input", n] = (self.steps * self.rows, depths[n])
+            if needed.feeds[n]:
+                sizes["dfeed", n] = _memory((depths[n], stream.width), self.feed_strides[n][:2])
+        for n, (weight, strides) in enumerate(zip(graph.weights, self.strides, strict=True)):
+            if needed.weights[n]:
+                blocks = (weight.blocks,) if weight.blocks > 1 or strides[2] else ()
+                memory = (*blocks, *_memory((weight.rows, weight.columns), strides[:2]))
+                (sizes if self.covered[n] else cleared)["dweight", n] = memory
+        return sizes, cleared
+
+    def _sums(self) -> list[tuple[list[tuple[int, int, int]], bool]]:
+        """Find for each vector of parameters its gradient among the sums."""
+        layout, results = self.program.layout, []
+        starts = list(accumulate((blocks * padded for blocks, padded, _ in layout.sums), initial=0))
+        for number, width in enumerate(self.loop.graph.vectors):
+            parts = []
+            for (vector, column), start, (blocks, padded, size) in zip(
+                self.derivative.vectors, starts, layout.sums, strict=False
+            ):
+                for block in range(blocks if vector == number else 0):
+                    first = start + block * padded
+                    parts.append((column + block * size, first, first + size))
+            merged = [part for n, part in enumerate(parts) if not n or not _follows(parts[n - 1], part)]
+            ends = [*(parts.index(part) for part in merged[1:]), len(parts)]
+            parts = [(column, start, parts[end - 1][2]) for (column, start, _), end in zip(merged, ends, strict=True)]
+            is_one = len(parts) == 1 and parts[0][2] - parts[0][1] == width and parts[0][0] == 0
+            results.append((parts, is_one))
+        return results
+
+    def _covers(self, weight: int) -> bool:
+        """Is every number of a matrix's gradient written by one product, and by no other?"""
+        areas = []
+        for found in self.derivative.weights:
+            if found.weight == weight:
+                for row, count in zip(found.rows, self._depths_of(found), strict=True):
+                    areas.append((row, row + count, found.column, found.column + found.columns))
+        whole = self.loop.graph.weights[weight]
+        apart = all(a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2] for a, b in combinations(areas, 2))
+        return apart and sum((b - a) * (d - c) for a, b, c, d in areas) == whole.rows * whole.columns
+
+    def _depths_of(self, found: WeightGradient) -> list[int]:
+        """Rows of a matrix that each input of a product meets."""
+        return [node.channels // self.loop.graph.weights[found.weight].blocks for node in found.inputs]
 
     def _prepare_feeds(self) -> None:
         """Pack the matrices that make gradients of inputs, and those that make streams which are read again."""
         self.again: dict[int, tuple[At, At]] = {}
         self.turned: dict[int, At] = {}
-        for n, depth in self.task.depths.items():
+        for n, depth in self.depths.items():
             row, column, _ = self.feed_strides[n]
             matrix, width = Matrix(self.script.base(("feed", n)), row, column), self.loop.graph.streams[n].width
-            if self.task.needed.streams[n]:
+            if self.needed.streams[n]:
                 self.turned[n] = self.script.pack(matrix.transposed, width, depth)
             if ("stream", n) in self.derivative.sources:
                 goal = self.script.reserve(self.longest * width)
@@ -202,7 +247,7 @@ class _Writing:
 
     def _piece(self, first: int, last: int) -> None:
         """Run some steps, and multiply what they leave."""
-        script, task, count, depths = self.script, self.task, (last - first) * self.rows, self.task.depths
+        script, count, depths = self.script, (last - first) * self.rows, self.depths
         script.pause()
         inputs = {n: Matrix(self._row("stream", n, first, depth), depth, 1) for n, depth in depths.items()}
         for n, (packed, goal) in self.again.items():
@@ -215,9 +260,9 @@ class _Writing:
             dx = Matrix(self._row("input", n, first, depths[n]), depths[n], 1)
             sizes = (count, width, depths[n])
             script.multiply(Matrix(self.room[n], width, 1), packed, dx, sizes, steps=last - first)
-        products = [self._feed_product(n, inputs[n], last == self.steps) for n in depths if task.needed.feeds[n]]
+        products = [self._feed_product(n, inputs[n], last == self.steps) for n in depths if self.needed.feeds[n]]
         for found in self.derivative.weights:
-            if task.needed.weights[found.weight]:
+            if self.needed.weights[found.weight]:
                 products += self._weight_products(found, first, last == self.steps)
         self._multiply(products, count)
 
@@ -245,7 +290,7 @@ class _Writing:
 
     def _feed_product(self, n: int, x: Matrix, is_first: bool) -> _Product:
         width, (row, column, _) = self.loop.graph.streams[n].width, self.feed_strides[n]
-        sizes = (self.task.depths[n], width)
+        sizes = (self.depths[n], width)
         goal = self._goal(self.script.base(("dfeed", n)), sizes, (row, column))
         return _outer(x, Matrix(self.room[n], width, 1), goal, sizes, adds=not is_first)
 
@@ -256,15 +301,15 @@ class _Writing:
 
     def _weight_products(self, found: WeightGradient, first: int, is_first: bool) -> list[_Product]:
         number, size = found.weight, self.size
-        weight, strides = self.loop.graph.weights[number], self.task.strides[len(self.task.depths) + number][:2]
-        is_fresh = is_first and self.task.covers(number)
-        width, products = self.task.width(found.emit), []
+        weight, strides = self.loop.graph.weights[number], self.strides[number][:2]
+        is_fresh = is_first and self.covered[number]
+        width, products = self.widths[found.emit], []
         start = self.room.get(found.emit) or self._row("whole", found.emit, first, width)
         for block in range(weight.blocks):
             gradient = Matrix(start.plus((found.start + block * found.columns) * size), width, 1)
             base = self.script.base(("dweight", number)).plus(block * weight.rows * weight.columns * size)
             whole = self._goal(base, (weight.rows, weight.columns), strides)
-            for node, row, depth in zip(found.inputs, found.rows, self.task.depths_of(found), strict=True):
+            for node, row, depth in zip(found.inputs, found.rows, self._depths_of(found), strict=True):
                 x = self._values(node, first)
                 x = x._replace(at=x.at.plus(block * depth * size))
                 goal = whole._replace(at=base.plus((row * whole.row + found.column * whole.column) * size))
@@ -310,40 +355,13 @@ def _outer(x: Matrix, gradient: Matrix, goal: Matrix, sizes: tuple[int, int], ad
     return _Product(gradient.transposed, x, goal.transposed, columns, rows, adds)
 
 
-def _without_padding(loop: Loop, sums: Tensor) -> Tensor:
-    """Return the sums of the backward loop side by side, without what fills up their last vectors."""
-    shapes = loop.backward().layout.sums
-    if all(padded == size for _, padded, size in shapes):
-        return sums
-    parts = sums.split([blocks * padded for blocks, padded, _ in shapes])
-    return torch.cat([p.view(b, n)[:, :size].flatten() for p, (b, n, size) in zip(parts, shapes, strict=True)])
+def _memory(sizes: tuple[int, int], strides: tuple[int, ...]) -> tuple[int, int]:
+    """Return the shape in memory of the gradient of a matrix (rows, columns): columns or rows side by side."""
+    rows, columns = sizes
+    return (columns, rows) if _is_turned(strides) else (rows, columns)
 
 
-def _pick(sums: Tensor, places: list[tuple[int, int]]) -> Tensor:
-    """Return the sums at places (start, stop): without a copy if they lie side by side."""
-    if all(before[1] == after[0] for before, after in pairwise(places)):
-        return sums[places[0][0] : places[-1][1]]
-    return torch.cat([sums[start:stop] for start, stop in places])
-
-
-def _vector_gradients(loop: Loop, given: Given, sums: Tensor) -> list[Tensor]:
-    """Return the gradient of each vector of parameters, from the sums of the backward loop."""
-    results = []
-    for number, vector in enumerate(given.vectors):
-        parts = [
-            (column, *place)
-            for (n, column), place in zip(loop.derivative.vectors, loop.sum_places, strict=False)
-            if n == number
-        ]
-        columns = list(accumulate((stop - start for _, start, stop in parts), initial=0))
-        if parts and columns[-1] == len(vector) and columns[:-1] == [column for column, *_ in parts]:
-            results.append(_pick(sums, [(start, stop) for _, start, stop in parts]))
-            continue
-        total = torch.zeros_like(vector)
-        for column, start, stop in parts:
-            if len(vector) == 1:
-                total += sums[start:stop].sum()
-            else:
-                total[column : column + stop - start] += sums[start:stop]
-        results.append(total)
-    return results
+def _follows(before: tuple[int, int, int], part: tuple[int, int, int]) -> bool:
+    """Does a part (first channel, start, stop) continue another, in both places?"""
+    column, start, stop = before
+    return part[:2] == (column + stop - start, stop)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recurra.engine.choices import faster
 from recurra.engine.compiled import Plan, run_plan
-from recurra.engine.library import Kernel, find_kernel, run_kernel
+from recurra.engine.library import find_kernel, run_kernel
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import is_traced
 from recurra.engine.plans import find_plan
@@ -41,32 +41,45 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
         raise EngineError(f"unknown backend '{backend}'{nearest(backend, BACKENDS)}")
     if backend == "loop":
         return Path("loop", "asked for", run_loop)
-    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
-    library = kernel and Path("library", f"{_library(kernel.name, inputs)} computes it", partial(run_kernel, kernel))
     if backend == "library":
+        library = _library(cell, inputs)
         if library is None:
             raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
         return library
     found = _compiled(cell, inputs, state)
     if not isinstance(found, str):
-        return found if backend == "llvm" else _faster(kernel, cell, inputs, found, library)
+        return found if backend == "llvm" else _faster(cell, inputs, found)
     if backend == "llvm":
         raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
-    if library is not None and not _is_transformed():
-        return library
-    return Path("loop", f"{found}; one Python call per step", run_loop)
+    library = None if _is_transformed() else _library(cell, inputs)
+    return library or Path("loop", f"{found}; one Python call per step", run_loop)
 
 
-def _faster(kernel: Kernel | None, cell: Any, inputs: Any, compiled: Path, library: Path | None) -> Path:
+def _library(cell: Any, inputs: Any) -> Path | None:
+    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
+    if kernel is None:
+        return None
+    if inputs.device.type != "cpu":
+        named = f"cuDNN's kernel '{kernel.name}'"
+    elif kernel.name == "lstm" and inputs.dtype == torch.float32:
+        named = "oneDNN's kernel 'lstm'"
+    else:
+        named = f"torch's CPU kernel '{kernel.name}'"
+    return Path("library", f"{named} computes it", partial(run_kernel, kernel))
+
+
+def _faster(cell: Any, inputs: Any, compiled: Path) -> Path:
     """Choose between a compiled loop and a kernel that computes the same, by the table."""
-    if kernel is None or library is None or torch.compiler.is_compiling() or is_traced((inputs,)):
+    kernel = find_kernel(cell) if isinstance(inputs, Tensor) else None
+    if kernel is None or torch.compiler.is_compiling() or is_traced((inputs,)):
         return compiled  # a tracer would write out the steps of the kernel
     mode, rows = "train" if torch.is_grad_enabled() else "infer", inputs.shape[1]
     known = faster(kernel.name, mode, rows, cell.hidden_size, torch.get_num_threads())
     if known is None:
         return compiled
     at = f"{known.ratio:.2g} times the speed of torch's kernel at B={known.rows}, H={known.hidden}"
-    if known.backend == "library":
+    library = _library(cell, inputs) if known.backend == "library" else None
+    if library is not None:
         return library._replace(reason=f"{library.reason}; a compiled loop has {at}")
     return compiled._replace(reason=f"{compiled.reason}: {at}")
 
@@ -95,13 +108,6 @@ def _compiled(cell: Any, inputs: Any, state: Any) -> Path | str:
 def _is_transformed() -> bool:
     """Is this within vmap, jvp or grad of torch.func, whose rules kernels lack?"""
     return torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def _library(name: str, inputs: Tensor) -> str:
-    if inputs.device.type != "cpu":
-        return f"cuDNN's kernel '{name}'"
-    is_onednn = name == "lstm" and inputs.dtype == torch.float32
-    return f"oneDNN's kernel '{name}'" if is_onednn else f"torch's CPU kernel '{name}'"
 
 
 def check_cell_methods(cell: Any) -> None:

@@ -21,7 +21,7 @@ from recurra.engine.masking import mask
 from recurra.engine.native import run_loop_natively
 from recurra.engine.operator import is_traced, run_as_operation
 from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
-from recurra.state import from_named, named_leaves
+from recurra.state import map_leaves, named_leaves
 
 __all__ = ["Plan", "make_plan", "run_plan"]
 
@@ -39,6 +39,9 @@ class Plan:
         made = {self.split.streams[stream].number for stream in self.feeds}
         before = [call for call in self.split.before if not made.intersection(call.outputs)]
         self.before, self.after = _Replay(before), _Replay(self.split.after)
+        feeds = self.feeds
+        self.read = [feeds[n].x if n in feeds else stream.number for n, stream in enumerate(self.split.streams)]
+        self.biases = [feed.bias for feed in feeds.values() if feed.bias is not None]
 
     def loop(self, *, reset: bool, alive: bool, fresh_has_gradient: bool) -> Loop:
         """Return the loop with or without masks."""
@@ -77,8 +80,7 @@ def run_plan(
     known.update((n, find_tensor(cell, path)) for n, path in recording.captured.items())
     known.update((n, torch.tensor(value, dtype=plan.dtype)) for n, value in recording.numbers.items())
     plan.before.run(known, steps * rows)
-    read = [plan.feeds[n].x if n in plan.feeds else number for n, (number, _) in enumerate(parts.streams)]
-    streams = [known[number].reshape(steps * rows, -1).to(plan.dtype) for number in read]
+    streams = [_flat(known[number], steps * rows).to(plan.dtype) for number in plan.read]
     feeds = {n: known[feed.weight] for n, feed in plan.feeds.items()}
     fresh = list(named_leaves(cell.zero_state(rows)).values()) if reset is not None else []
     loop = plan.loop(
@@ -87,17 +89,18 @@ def run_plan(
     for present in (reset, alive):
         if present is not None:
             streams.append(present.reshape(-1, 1).to(plan.dtype))
-    streams += [leaf.reshape(rows, -1) for leaf in fresh]
+    streams += [_flat(leaf, rows) for leaf in fresh]
     vectors = [_vector(known[number], shape) for number, shape in parts.vectors]
-    vectors += [known[feed.bias] for feed in plan.feeds.values() if feed.bias is not None]
+    vectors += [known[bias] for bias in plan.biases]
     weights = [known[number] for number in parts.weights]
-    carried = named_leaves(state)
-    states = [leaf.reshape(rows, -1) for leaf in carried.values()]
+    states = [_flat(leaf, rows) for leaf in named_leaves(state).values()]
     run = run_as_operation if is_traced((*streams, *weights, *states)) else run_loop_natively
     emits, finals = run(loop, steps, rows, Given(streams, feeds, vectors, weights, states))
-    final = from_named(state, {n: f.view(leaf.shape) for (n, leaf), f in zip(carried.items(), finals, strict=True)})
+    after = iter(finals)
+    final = map_leaves(lambda leaf: next(after).view(leaf.shape) if leaf.ndim != 2 else next(after), state)
     if parts.output is None:
-        return emits[0].view(steps, rows, *recording.shapes[recording.output][1:]), final
+        shape = recording.shapes[recording.output][1:]
+        return emits[0] if len(shape) == 1 else emits[0].view(steps, rows, *shape), final
     for number, leaf in zip(parts.leaving, emits, strict=True):
         known[number] = leaf.view(steps * rows, *recording.shapes[number][1:])
     plan.after.run(known, steps * rows)
@@ -107,9 +110,14 @@ def run_plan(
     return output, final
 
 
+def _flat(tensor: Tensor, rows: int) -> Tensor:
+    """Return a tensor as (rows, numbers); a view costs autograd a node, so only where it is needed."""
+    return tensor if tensor.ndim == 2 else tensor.reshape(rows, -1)
+
+
 def _vector(tensor: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     if not shape:
-        return tensor.reshape(-1)
+        return tensor if tensor.ndim == 1 else tensor.reshape(-1)
     return tensor.reshape([size for size in tensor.shape if size != 1]).expand(shape).reshape(-1)
 
 

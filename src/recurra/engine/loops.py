@@ -6,8 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import cached_property
-from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,9 +14,10 @@ from recurra.engine.differentiate import Derivative, differentiate
 from recurra.engine.graph import Graph, Node
 from recurra.engine.llvm.compiler import Program, compile_graph
 from recurra.engine.masking import Masked
-from recurra.engine.script import Script
 
 __all__ = ["DTYPES", "Loop"]
+
+S = TypeVar("S")
 
 KEPT = 64  # scripts
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -28,15 +28,15 @@ class Scripts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, Script] = OrderedDict()
+        self._known: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def find(self, key: Hashable, write: Callable[[], Script]) -> Script:
+    def find(self, key: Hashable, write: Callable[[], S]) -> S:
         """Return the script of this key, written if it is not known."""
         with self._lock:
             known = self._known.get(key)
             if known is not None:
                 self._known.move_to_end(key)
-                return known
+                return known  # type: ignore[no-any-return]
         script = write()
         with self._lock:
             self._known[key] = script
@@ -99,11 +99,6 @@ class Loop:
             graph = self.derivative.graph
             self._programs["backward"] = self._compile(graph, backward=True, histories=frozenset())
         return self._programs["backward"]
-
-    @cached_property
-    def sum_places(self) -> list[tuple[int, int]]:
-        """Start and stop of each sum of the backward loop, side by side."""
-        return list(pairwise(accumulate((node.channels for node in self.derivative.graph.sums), initial=0)))
 
     def _compile(self, graph: Graph, *, backward: bool, histories: frozenset[int]) -> Program:
         return compile_graph(graph, DTYPES[self.dtype], backward=backward, histories=histories)

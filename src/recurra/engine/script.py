@@ -184,7 +184,7 @@ class Script:
         """Run the script on these arrays, by the names that it was written with."""
         arena = Loan(self._reserved // self.size, dtype=self._dtype)
         words = self._template.copy()
-        start = words.ctypes.data
+        start: int = words.__array_interface__["data"][0]
         given = [arrays[name].data_ptr() for name in self._names]
         bases = np.array([start, arena.tensor.data_ptr(), *given], dtype=np.int64)
         words[self._positions] = bases[self._numbers] + self._offsets

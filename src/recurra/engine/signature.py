@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 from typing import Any
 
@@ -13,7 +14,8 @@ __all__ = ["quick_signature", "signature"]
 
 _PLAIN = (int, float, str, bool, bytes, type(None), complex)
 _NUMBERS = frozenset({int, float, bool})
-_MACHINERY = frozenset(vars(nn.Module())) - {"training", "_parameters", "_buffers", "_modules"}
+_MACHINERY = frozenset(vars(nn.Module())) - {"training"}
+_TENSORS = {"_parameters", "_buffers", "_modules"}
 
 
 def signature(cell: Any, inputs: Any) -> tuple[Hashable, list[Any]]:
@@ -37,25 +39,27 @@ def quick_signature(cell: Any, inputs: Any) -> tuple[Hashable, list[Any]] | None
     fields = vars(cell)
     if fields["_modules"] or fields["_buffers"]:
         return None
-    held = [value for name, value in fields.items() if name not in _MACHINERY and name != "_parameters"]
-    held = [value for value in held if value is not fields["_modules"] and value is not fields["_buffers"]]
+    held = [value for name, value in fields.items() if name not in _MACHINERY]
     if not all(isinstance(value, _PLAIN) or callable(value) for value in held):
         return None
-    tensors = tuple((p.shape, p.dtype) for p in fields["_parameters"].values() if p is not None)
-    names = tuple(fields["_parameters"])
-    return (_class(type(cell)), tuple(map(id, held)), names, tensors, inputs.dtype, inputs.shape[2:]), held
+    parameters: dict[str, Any] = fields["_parameters"]
+    tensors = tuple([(p.shape, p.dtype) for p in parameters.values() if p is not None])
+    kind = _class(type(cell)), *map(id, held), *parameters
+    return (kind, tensors, inputs.dtype, inputs.shape[2:]), held
 
 
 def _class(kind: type) -> Hashable:
     """Return a key for what a class gives its cells: its step, and the plain values on it and the classes above."""
-    values = tuple(
-        (name, value)
-        for parent in kind.__mro__
-        if parent.__module__.partition(".")[0] not in ("torch", "builtins")
-        for name, value in vars(parent).items()
-        if type(value) in _NUMBERS
-    )
-    return (kind, getattr(kind, "step", None), values)
+    values = [
+        (name, value) for parent in _parents(kind) for name, value in vars(parent).items() if type(value) in _NUMBERS
+    ]
+    return (kind, getattr(kind, "step", None), *values)
+
+
+@functools.lru_cache(512)
+def _parents(kind: type) -> tuple[type, ...]:
+    outer = ("torch", "builtins")
+    return tuple(parent for parent in kind.__mro__ if parent.__module__.partition(".")[0] not in outer)
 
 
 def _structure(tree: Any) -> Hashable:
@@ -69,7 +73,7 @@ def _describe(thing: Any, held: list[Any], depth: int) -> Hashable:
         return (type(thing), repr(thing) if isinstance(thing, float) else thing)
     if depth < 8:
         if isinstance(thing, nn.Module):
-            fields = {name: value for name, value in vars(thing).items() if name not in _MACHINERY}
+            fields = {name: value for name, value in vars(thing).items() if name not in _MACHINERY or name in _TENSORS}
             return (_class(type(thing)), _describe(fields, held, depth + 1))
         if isinstance(thing, dict):
             return ("dict", tuple((str(key), _describe(value, held, depth + 1)) for key, value in thing.items()))

@@ -6,6 +6,7 @@ each megabyte that a scan keeps. So the pieces of the last scans are kept, up to
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 
@@ -27,7 +28,10 @@ class Loan:
     """A tensor of this shape, uninitialised; its memory goes back when the loan is dropped."""
 
     def __init__(self, *shape: int, dtype: torch.dtype) -> None:
-        size = torch.Size(shape).numel()
+        size = math.prod(shape)
+        if size * dtype.itemsize < LARGE_BYTES:
+            self.tensor = torch.empty(shape, dtype=dtype)
+            return
         self._memory = _take(size, dtype)
         self.tensor = self._memory[:size].view(shape)
 
@@ -45,7 +49,7 @@ class Loan:
 
     def __del__(self) -> None:
         memory = self.__dict__.get("_memory")
-        if memory is not None and memory.numel() * memory.element_size() >= LARGE_BYTES:
+        if memory is not None:
             _give_back(memory)
 
 
