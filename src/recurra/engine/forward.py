@@ -63,7 +63,7 @@ def _write(loop: Loop, steps: int, rows: int, trains: bool, depths: dict[int, in
         for (n, depth), stride in zip(depths.items(), strides, strict=False)
     }
     packed = {n: script.pack(matrix, depth, width) for n, (_, depth, width, matrix) in feeds.items()}
-    spans = list(pieces(steps, rows, [width for _, _, width, _ in feeds.values()]))
+    spans = list(pieces(steps, rows, [width for _, _, width, _ in feeds.values()], script.threads))
     longest = spans[0][1] - spans[0][0]
     room = {n: script.reserve(longest * rows * width) for n, (_, _, width, _) in feeds.items()}
     for n, place in room.items():

@@ -19,7 +19,7 @@ from recurra.engine.llvm.compiler import Program
 from recurra.engine.llvm.team import team
 from recurra.engine.workspace import Loan
 
-__all__ = ["At", "Matrix", "Script", "Strides"]
+__all__ = ["At", "Matrix", "Rows", "Script", "Strides"]
 
 ALIGNED = 64  # bytes: a line of the cache
 MULTIPLY_ADDS = 5 * 10**9  # of one native call, about 50 ms a core: between two, Python listens to Ctrl-C
@@ -51,6 +51,19 @@ class Matrix(NamedTuple):
     def transposed(self) -> Matrix:
         """The same memory, read the other way."""
         return Matrix(self.at, self.column, self.row)
+
+
+class Rows(NamedTuple):
+    """Rows of a batch of which each thread takes its own.
+
+    Args:
+        steps: how many steps of the batch.
+        packed_step, goal_step: how many numbers the packed matrices and the results of two threads are apart.
+    """
+
+    steps: int
+    packed_step: int = 0
+    goal_step: int = 0
 
 
 class Script:
@@ -118,35 +131,58 @@ class Script:
         self._command("loop", [program.address, 0, 0, steps, rows, flags, 0])
         self._work += steps * rows * program.work
 
-    def reserve_packed(self, depth: int, columns: int) -> At:
-        """Return a place for a packed matrix (depth, columns)."""
-        return self.reserve(-(-columns // self._runner.panel) * self._runner.panel * depth)
+    def packed_size(self, depth: int, columns: int) -> int:
+        """Return how many numbers a packed matrix (depth, columns) takes up."""
+        return -(-columns // self._runner.panel) * self._runner.panel * depth
 
-    def pack(self, matrix: Matrix, depth: int, columns: int, place: At | None = None) -> At:
-        """Pack a matrix (depth, columns) for `multiply`, which all threads must have done before; return where."""
-        place = place or self.reserve_packed(depth, columns)
-        self._command("pack", [matrix.at, matrix.row, matrix.column, depth, columns, place])
+    def pack(
+        self, matrix: Matrix, depth: int, columns: int, place: At | None = None, *, rows: Rows | None = None
+    ) -> At:
+        """Pack a matrix (depth, columns) for `multiply`; return where.
+
+        Args:
+            rows: if given, its rows are those of a batch, and each thread packs its own, a part of `place` for each.
+                Otherwise all pack one matrix, and must meet before it is used.
+        """
+        size = self.packed_size(depth, columns)
+        place = place or self.reserve(size)
+        groups, group = (rows.steps, depth // rows.steps) if rows else (1, depth)
+        step = rows.packed_step if rows else 0
+        where: list[int | At] = [matrix.at, group * matrix.row, matrix.row, matrix.column]
+        self._command("pack", [*where, groups, group, columns, place, step, int(rows is not None)])
         return place
 
     def multiply(
-        self, left: Matrix, packed: At, goal: Matrix, sizes: tuple[int, int, int], *, adds: bool = False, steps: int = 1
+        self,
+        left: Matrix,
+        packed: At,
+        goal: Matrix,
+        sizes: tuple[int, int, int],
+        *,
+        adds: bool = False,
+        steps: int = 1,
+        rows: Rows | None = None,
     ) -> None:
         """Compute goal = left @ packed, or add it.
 
         Args:
             sizes: M, K, N.
-            steps: of a batch, one after another in the rows; threads that share the batch then do their own rows.
+            steps: of a batch, one after another in M; threads that share the batch then do their own rows.
+            rows: if given, K is the rows of a batch, and each thread does its own, with a result of its own.
         """
         m, k, n = sizes
         groups = steps if self.by_rows else 1
         group = m // groups
+        k_groups, k_group = (rows.steps, k // rows.steps) if rows else (1, k)
         assert goal.column == 1
-        assert left.column == 1 or (left.row == 1 and groups == 1)
+        assert left.row == 1 or (left.column == 1 and rows is None)
+        assert groups == 1 or left.column == 1
         self._room = self._room or self.reserve(self.threads * self._runner.room)
-        lefts: list[int | At] = [left.at, group * left.row, left.row, left.column]
-        goals: list[int | At] = [goal.at, group * goal.row, goal.row]
-        rest: list[int | At] = [groups, group, k, n, int(adds), int(groups == 1), self._room, self._runner.room]
-        self._command("multiply", [*lefts, packed, *goals, *rest])
+        split = 2 if rows else int(groups == 1)
+        lefts: list[int | At] = [left.at, group * left.row, left.row, k_group * left.column, left.column]
+        goals: list[int | At] = [goal.at, group * goal.row, goal.row, rows.goal_step if rows else 0]
+        rest: list[int | At] = [groups, group, k_groups, k_group, n, int(adds), split, self._room, self._runner.room]
+        self._command("multiply", [*lefts, packed, rows.packed_step if rows else 0, *goals, *rest])
         self._work += m * k * n
 
     def pause(self) -> None:

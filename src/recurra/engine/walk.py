@@ -12,8 +12,8 @@ from recurra.engine.script import At, Script, Strides
 
 __all__ = ["Walk", "choose_threads", "pieces"]
 
-PIECE_BYTES = 3 << 19  # of streams and gradients at a time: what a core's second cache holds beside the weights
-LEAST_ROWS = 256  # of a product, for it to be as fast as a large one
+PIECE_BYTES = 3 << 18  # of streams and gradients at a time: what a core's second cache holds beside the weights
+LEAST_ROWS = 128  # of a core's share in a product, for it to be as fast as a large one
 SMALL = 500_000  # multiply-adds of all rows and steps for which waking a second thread does not pay
 
 
@@ -29,7 +29,9 @@ def choose_threads(
     return (min(threads, rows) if by_rows else threads), by_rows
 
 
-def pieces(steps: int, rows: int, widths: Sequence[int], from_end: bool = False) -> Iterator[tuple[int, int]]:
+def pieces(
+    steps: int, rows: int, widths: Sequence[int], threads: int, from_end: bool = False
+) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of pieces of time, the longest first; all but one are of an even number of steps.
 
     Args:
@@ -38,7 +40,7 @@ def pieces(steps: int, rows: int, widths: Sequence[int], from_end: bool = False)
     if not widths:
         yield 0, steps
         return
-    at_once = max(LEAST_ROWS, PIECE_BYTES // (4 * max(1, sum(widths))))
+    at_once = threads * max(LEAST_ROWS, PIECE_BYTES // (4 * max(1, sum(widths))))
     size = max(2, 2 * -(-at_once // (2 * rows)))
     size = max(2, 2 * -(-steps // (2 * max(1, round(steps / size)))))  # pieces as equal as can be
     if from_end:

@@ -20,7 +20,7 @@ from recurra.engine.llvm.target import Target, host_target
 
 __all__ = ["ARGUMENTS", "BARRIER", "WORDS", "Runner", "runner"]
 
-WORDS = 20
+WORDS = 24
 ARGUMENTS = {
     "wait": (),
     "loop": ("function", "table", "strides", "steps", "rows", "flags", "barrier"),

@@ -26,16 +26,21 @@ DEPTH = 256  # of K that is summed up at once
 TILES = 16  # of the left-hand matrix in a block
 FEW = 4  # rows of the smaller kind of tile, for what is left at the end
 
-PACK = ("B", "row", "column", "K", "N", "packed")
-"""Arguments of `pack`: B[k, n] is at ``B + k row + n column``."""
+PACK = ("B", "far", "near", "column", "groups", "group", "N", "packed", "packed_step", "own")
+"""Arguments of `pack`: B[k, n] is at ``B + (k // group) far + (k % group) near + n column``.
+
+own: does each thread pack its share of each group, `packed_step` numbers apart? Otherwise all pack one matrix."""
 
 MULTIPLY = (
-    *("A", "A_far", "A_near", "A_column", "packed", "C", "C_far", "C_near"),
-    *("groups", "group", "K", "N", "adds", "split", "room", "room_size"),
+    *("A", "A_far", "A_near", "A_step", "A_column", "packed", "packed_step", "C", "C_far", "C_near", "C_step"),
+    *("groups", "group", "k_groups", "k_group", "N", "adds", "split", "room", "room_size"),
 )
 """Arguments of `multiply`. Rows come in groups: row m of A is at ``A + (m // group) A_far + (m % group) A_near``, and
-likewise in C, whose columns lie side by side. split: 0 to share the rows of each group among threads, 1 to share all
-rows. room: where each thread has `room_size` numbers to pack in (`Matmul.room` says how many it needs)."""
+likewise in C, whose columns lie side by side. So does K: ``+ (k // k_group) A_step + (k % k_group) A_column``.
+
+split: 0 to share the rows of each group among threads, 1 to share all rows, 2 to share each group of K: then every
+thread has a packed matrix and a result of its own, `packed_step` and `C_step` numbers apart.
+room: where each thread has `room_size` numbers to pack in (`Matmul.room` says how many it needs)."""
 
 
 class Matmul(Frame):
@@ -86,18 +91,27 @@ class Matmul(Frame):
 
     def _pack(self, argument: Callable[[int], Any]) -> None:
         b = self.b
-        B, row, column, K, N, packed = (argument(n) for n in range(len(PACK)))
-        B, packed = b.inttoptr(B, pointer), b.inttoptr(packed, pointer)
-        vectors = b.mul(i(WIDE), self._panels(N))
-        first, last = self.share(vectors)
+        given = dict(zip(PACK, map(argument, range(len(PACK))), strict=True))
+        B, packed = b.inttoptr(given["B"], pointer), b.inttoptr(given["packed"], pointer)
+        own = b.icmp_signed("!=", given["own"], i(0))
+        packed = self._at(packed, b.select(own, b.mul(self.thread, given["packed_step"]), i(0)))
+        start, stop = self.share(given["group"])
+        start, stop = b.select(own, start, i(0)), b.select(own, stop, given["group"])
+        mine, vectors = b.sub(stop, start), b.mul(i(WIDE), self._panels(given["N"]))
+        ends = self.share(vectors)
+        first, last = b.select(own, i(0), ends[0]), b.select(own, vectors, ends[1])
+        K = b.mul(given["groups"], mine)
         with self.loop(first, last) as vector:
-            start = b.mul(vector, i(self.lanes))
+            column = b.mul(vector, i(self.lanes))
             panel = b.mul(b.mul(b.sdiv(vector, i(WIDE)), K), i(self.panel))
             goal = self._at(packed, panel, b.mul(b.srem(vector, i(WIDE)), i(self.lanes)))
-            left = b.sub(N, start)
+            left = b.sub(given["N"], column)
             begun = b.icmp_signed(">", left, i(0))  # all lanes of a vector past the end are zeros
-            source = self._at(B, b.select(begun, b.mul(start, column), i(0)))
-            b.call(packer(self), [source, row, column, left, K, goal, i(self.panel)])
+            source = self._at(B, b.select(begun, b.mul(column, given["column"]), i(0)), b.mul(start, given["near"]))
+            with self.loop(i(0), given["groups"]) as group:
+                place = self._at(source, b.mul(group, given["far"]))
+                spot = self._at(goal, b.mul(b.mul(group, mine), i(self.panel)))
+                b.call(packer(self), [place, given["near"], given["column"], left, mine, spot, i(self.panel)])
 
     def _panels(self, N: Any) -> Any:
         return self.b.sdiv(self.b.add(N, i(self.panel - 1)), i(self.panel))
@@ -109,80 +123,106 @@ class Matmul(Frame):
             given[name] = b.inttoptr(given[name], pointer)
         block = self._at(given["room"], b.mul(self.thread, given["room_size"]))
         self.places = b.alloca(pointer, size=TILES * self.rows)
-        within, across = self.share(given["group"]), self.share(b.mul(given["groups"], given["group"]))
-        splits_groups = b.icmp_signed("==", given["split"], i(0))
-        skipped = b.select(splits_groups, within[0], i(0))
-        group = b.select(splits_groups, b.sub(within[1], within[0]), given["group"])
-        first = b.select(splits_groups, i(0), across[0])
-        last = b.select(splits_groups, b.mul(given["groups"], group), across[1])
-        K = given["K"]
-        parts = b.sdiv(b.add(K, i(DEPTH - 1)), i(DEPTH))
+        rows = self._find_rows(given)
+        start, mine = self._find_depth(given)
+        first, last, group, skipped = rows
+        chunks = b.sdiv(b.add(mine, i(DEPTH - 1)), i(DEPTH))
+        at_once = b.select(b.icmp_signed(">", chunks, i(1)), i(1), b.sdiv(i(DEPTH), mine))
+        spans = b.sdiv(b.sub(b.add(given["k_groups"], at_once), i(1)), at_once)
         blocks = b.sdiv(b.add(b.sub(last, first), i(TILES * self.rows - 1)), i(TILES * self.rows))
-        # outer and inner: what a block is multiplied with should still be in the cache when the next block comes
-        with self.loop(i(0), parts) as part, self.loop(i(0), blocks) as number:
-            k0, k1 = (b.sdiv(b.mul(K, end), parts) for end in (part, b.add(part, i(1))))
-            start = b.add(first, b.mul(number, i(TILES * self.rows)))
-            count = b.sub(last, start)
+        K = b.mul(given["k_groups"], mine)
+        with self.loop(i(0), spans) as span, self.loop(i(0), chunks) as chunk, self.loop(i(0), blocks) as number:
+            t0, t1 = (b.sdiv(b.mul(given["k_groups"], end), spans) for end in (span, b.add(span, i(1))))
+            c0, c1 = (b.sdiv(b.mul(mine, end), chunks) for end in (chunk, b.add(chunk, i(1))))
+            depth = b.mul(b.sub(t1, t0), b.sub(c1, c0))
+            begin = b.add(first, b.mul(number, i(TILES * self.rows)))
+            count = b.sub(last, begin)
             count = b.select(b.icmp_signed("<", count, i(TILES * self.rows)), count, i(TILES * self.rows))
             tiles = b.sdiv(b.add(count, i(self.rows - 1)), i(self.rows))
-            depth = b.sub(k1, k0)
+            ks = (t0, t1, b.add(start, c0), b.add(start, c1), depth)
             with self.loop(i(0), tiles) as tile:
-                self._pack_tile(given, block, tile, (start, count, group, skipped), k0, depth)
-            adds = b.or_(b.icmp_signed("!=", given["adds"], i(0)), b.icmp_signed(">", part, i(0)))
+                self._pack_tile(given, block, tile, (begin, count, group, skipped), ks)
+            is_later = b.icmp_signed(">", b.add(span, chunk), i(0))
+            adds = b.or_(b.icmp_signed("!=", given["adds"], i(0)), is_later)
+            k0 = b.add(b.mul(t0, mine), c0)
             with self.loop(i(0), self._panels(given["N"])) as panel:
                 column = b.mul(panel, i(self.panel))
                 right = self._at(given["packed"], b.mul(column, K), b.mul(k0, i(self.panel)))
-                left = b.sub(given["N"], column)
+                left, ahead = b.sub(given["N"], column), self._at(right, b.mul(K, i(self.panel)))  # the next panel
                 with self.loop(i(0), tiles) as tile:
                     row = b.mul(tile, i(self.rows))
                     places = b.gep(self.places, [row], source_etype=pointer)
                     lefts = self._at(block, b.mul(row, depth))
-                    is_small = b.icmp_signed("<=", b.sub(count, row), i(FEW))
                     half = b.select(b.icmp_signed(">", tile, i(0)), i(self.lanes), i(0))
-                    ahead = self._at(right, b.mul(K, i(self.panel)), half)  # the next panel
-                    arguments = [lefts, right, places, column, depth, adds, left, ahead]
-                    with b.if_else(is_small) as (small, large):
+                    arguments = [lefts, right, places, column, depth, adds, left, self._at(ahead, half)]
+                    with b.if_else(b.icmp_signed("<=", b.sub(count, row), i(FEW))) as (small, large):
                         with small:
                             b.call(self._tile_function(FEW), arguments)
                         with large:
                             b.call(self._tile_function(self.rows), arguments)
 
+    def _find_rows(self, given: dict[str, Any]) -> tuple[Any, ...]:
+        """Return this thread's rows: first, last, how many in a group, and how many of each group it skips."""
+        b = self.b
+        all_rows = b.mul(given["groups"], given["group"])
+        within, across = self.share(given["group"]), self.share(all_rows)
+        by_group, by_row = (b.icmp_signed("==", given["split"], i(n)) for n in (0, 1))
+        group = b.select(by_group, b.sub(within[1], within[0]), given["group"])
+        first = b.select(by_row, across[0], i(0))
+        last = b.select(by_row, across[1], b.mul(given["groups"], group))
+        return first, last, group, b.select(by_group, within[0], i(0))
+
+    def _find_depth(self, given: dict[str, Any]) -> tuple[Any, Any]:
+        """Return where this thread's part of a group of K begins, and its length; find its matrices."""
+        b = self.b
+        by_depth = b.icmp_signed("==", given["split"], i(2))
+        for name in ("packed", "C"):
+            step = b.mul(self.thread, given[f"{name}_step"])
+            given[name] = self._at(given[name], b.select(by_depth, step, i(0)))
+        start, stop = self.share(given["k_group"])
+        return b.select(by_depth, start, i(0)), b.select(by_depth, b.sub(stop, start), given["k_group"])
+
     def _pack_tile(
-        self, given: dict[str, Any], block: Any, tile: Any, rows: tuple[Any, ...], k0: Any, depth: Any
+        self, given: dict[str, Any], block: Any, tile: Any, rows: tuple[Any, ...], ks: tuple[Any, ...]
     ) -> None:
         """Copy a tile of the left-hand matrix, part of K by part of rows, and note where its rows are in C."""
         b = self.b
-        start, count, group, skipped = rows
+        (begin, count, group, skipped), (t0, t1, c0, c1, depth) = rows, ks
         sources = []
         first = b.mul(tile, i(self.rows))
         for r in range(self.rows):
             number = b.add(first, i(r))
             is_real = b.icmp_signed("<", number, count)
-            m = b.add(start, b.select(is_real, number, first))  # a row past the end reads one that is there
+            m = b.add(begin, b.select(is_real, number, first))  # a row past the end reads one that is there
             far, near = b.sdiv(m, group), b.add(skipped, b.srem(m, group))
-            source = self._at(given["A"], b.mul(far, given["A_far"]), b.mul(near, given["A_near"]))
-            sources.append(self._at(source, b.mul(k0, given["A_column"])))
+            sources.append(self._at(given["A"], b.mul(far, given["A_far"]), b.mul(near, given["A_near"])))
             goal = self._at(given["C"], b.mul(far, given["C_far"]), b.mul(near, given["C_near"]))
             goal = b.select(is_real, goal, ir.Constant(pointer, None))
             b.store(goal, b.gep(self.places, [number], source_etype=pointer))
         goal = self._at(block, b.mul(first, depth))
-        lies_along_k = b.icmp_signed("==", given["A_column"], i(1))
+        lies_along_k = b.and_(b.icmp_signed("==", given["A_column"], i(1)), b.icmp_signed("!=", given["split"], i(2)))
         with b.if_else(lies_along_k) as (along, across):
             with along:
+                lines = [self._at(source, c0) for source in sources]
                 whole = b.and_(depth, i(-self.lanes))
-                for begin in range(0, self.rows, self.lanes):
-                    self._pack_rows(sources[begin : begin + self.lanes], self._at(goal, i(begin)), whole)
+                for start in range(0, self.rows, self.lanes):
+                    self._pack_rows(lines[start : start + self.lanes], self._at(goal, i(start)), whole)
                 with self.loop(whole, depth) as k:
-                    for r, source in enumerate(sources):
-                        value = b.load(self._at(source, k), typ=self.real)
+                    for r, line in enumerate(lines):
+                        value = b.load(self._at(line, k), typ=self.real)
                         b.store(value, self._at(goal, b.mul(k, i(self.rows)), i(r)))
             with across:
                 left = b.sub(count, first)
-                with self.loop(i(0), depth) as k:
-                    for begin in range(0, self.rows, self.lanes):
-                        mask = self._mask(b.sub(left, i(begin)))
-                        source = self._at(sources[0], b.mul(k, given["A_column"]), i(begin))
-                        self._put(self._load(source, mask), self._at(goal, b.mul(k, i(self.rows)), i(begin)), begin)
+                masks = {start: self._mask(b.sub(left, i(start))) for start in range(0, self.rows, self.lanes)}
+                with self.loop(t0, t1) as t:
+                    step = b.mul(t, given["A_step"])
+                    before = b.sub(b.mul(b.sub(t, t0), b.sub(c1, c0)), c0)
+                    with self.loop(c0, c1) as c:
+                        source = self._at(sources[0], step, b.mul(c, given["A_column"]))
+                        place = self._at(goal, b.mul(b.add(before, c), i(self.rows)))
+                        for start, mask in masks.items():
+                            value = self._load(self._at(source, i(start)), mask)
+                            self._put(value, self._at(place, i(start)), start)
 
     def _pack_rows(self, sources: list[Any], goal: Any, whole: Any) -> None:
         b = self.b
