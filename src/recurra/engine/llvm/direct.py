@@ -23,7 +23,7 @@ __all__ = ["REVERSED", "DirectEmitter"]
 
 REVERSED = 4  # the flag: begin with the last channels
 MANY, FEW = 16, 8  # sums at once, with 32 and with 16 registers
-AT_ONCE = 8  # channels at once: enough to hide an addition's latency, and few enough for a cache of twelve ways
+AT_ONCE = 4  # channels at once: an addition's latency is hidden, and few streams are read best
 ROWS = 4
 
 
