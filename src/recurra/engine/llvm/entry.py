@@ -4,8 +4,8 @@ A call from Python costs more for every argument, and a torch operation costs mo
 said in one array of 64-bit words, and a native function copies states in and out and starts the threads.
 
 Threads that share a step wait for each other, and where another process has a core, for as long as that keeps it:
-milliseconds, for a step of microseconds. So after such a wait the next `ALONE` calls take one thread. Results are the
-same with any number of threads.
+milliseconds, for a step of microseconds. So after such a wait calls take one thread for a while: as many as the step
+says that waited. Results are the same with any number of threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from recurra.engine.llvm.target import initialise
 from recurra.engine.llvm.team import team
 
 __all__ = [
-    "ALONE",
     "BARRIER",
     "BASES",
     "FLAGS",
@@ -44,8 +43,6 @@ FUNCTION, TABLE, STRIDES, STEPS, ROWS, FLAGS, BARRIER, WAITED, THREADS, NUM_LEAV
 """At the word that BASES points to, `LEAF_WORDS` words for each leaf of the state: where its two turns are, its size
 in bytes, the words that hold the addresses of where it comes from (0: zeros) and goes to, and what to add to these."""
 LEAF_WORDS = 5
-ALONE = 500
-"""Calls: a wait is then lost among them, and threads that come back are soon made use of."""
 
 i8, i32, i64, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
 _engines: list[Any] = []
@@ -128,7 +125,7 @@ def _write(module: ir.Module) -> None:
             fork = b.inttoptr(i64(team().fork_address), kind.as_pointer())
             work = b.inttoptr(i64(team().trampoline), pointer)
             b.call(fork, [work, words, b.trunc(threads, i32), i32(0)])
-            b.store(b.mul(word(WAITED), i64(ALONE)), alone)
+            b.store(word(WAITED), alone)
         with one:
             kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, i64, i64, i64, i64, pointer])
             target = word(FUNCTION, kind.as_pointer())

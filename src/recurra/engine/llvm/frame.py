@@ -52,6 +52,8 @@ class Frame:
     turn: Any
     patience = 2000
     """How often a thread looks whether the others are there before it gives its core away."""
+    alone = 1
+    """What it then says: for how many calls it is better to take one thread."""
 
     def __init__(self, dtype: str, target: Target) -> None:
         self.target = target
@@ -106,7 +108,7 @@ class Frame:
         b.cbranch(b.icmp_signed(">", more, i(self.patience)), tired, spin)
         tries.add_incoming(more, patient)
         b.position_at_end(tired)
-        b.store(i(1), b.gep(counter, [i(1)], source_etype=i64))
+        b.store(i(self.alone), b.gep(counter, [i(1)], source_etype=i64))
         b.call(give_way, [])
         b.branch(spin)
         tries.add_incoming(i(0), tired)
