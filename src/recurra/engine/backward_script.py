@@ -26,7 +26,8 @@ class BackwardScript(NamedTuple):
     Args:
         sizes: of what it writes, by name; `cleared` must be zeros before.
         arriving: numbers of the emits whose gradient it reads.
-        sums: for each vector of parameters what is (first channel, start and stop among the sums), and whether one part is the whole.
+        sums: for each vector of parameters its parts, (first channel, start and stop among the sums), and whether one
+            part is the whole.
     """
 
     script: Script

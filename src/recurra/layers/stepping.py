@@ -29,11 +29,13 @@ class _Form:
 
     Args:
         outputs, states: empty tensors like the results.
+        shapes: of the states.
     """
 
     def __init__(self, outputs: Tensor, states: list[Tensor], make_space: Callable[[], Space]) -> None:
         self.outputs = outputs
         self.states = states
+        self.shapes = [state.shape for state in states]
         self.zeros: list[Any] = [0] * len(states)
         self.make_space = make_space
         self.free: list[Space] = []
@@ -104,8 +106,8 @@ class Stepper:
             return None
         else:
             kept = []
-            for leaf, like in zip(given, form.states, strict=True):
-                if type(leaf) is not Tensor or leaf.dtype is not dtype or not leaf.is_cpu or leaf.shape != like.shape:
+            for leaf, shape in zip(given, form.shapes, strict=True):
+                if type(leaf) is not Tensor or leaf.dtype is not dtype or not leaf.is_cpu or leaf.shape != shape:
                     return None
                 kept.append(leaf := leaf.contiguous())
                 words[at] = leaf.data_ptr()

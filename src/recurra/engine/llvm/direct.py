@@ -23,8 +23,10 @@ __all__ = ["REVERSED", "DirectEmitter"]
 
 REVERSED = 4  # the flag: begin with the last channels
 MANY, FEW = 16, 8  # sums at once, with 32 and with 16 registers
-AT_ONCE = 8  # channels at once: enough to hide an addition's latency, and few enough for a cache of twelve ways
+AT_ONCE = 4  # channels at once: an addition's latency is hidden, and few streams are read best
 ROWS = 4
+LEAST_PATIENCE = 400_000  # a fifth of a millisecond or more: a thread that wakes up from sleep takes less
+LEAST_ALONE = 16
 
 
 class DirectEmitter(Emitter):
@@ -34,6 +36,9 @@ class DirectEmitter(Emitter):
         super()._lay_out()
         self.layout.packed = []
         self.layout.names = [name for name in self.layout.names if name[0] != "packed"]
+        numbers = sum(weight.rows * weight.columns * weight.blocks for weight in self.graph.weights)
+        self.patience = max(LEAST_PATIENCE, numbers // 16)  # about a third of a step
+        self.alone = max(LEAST_ALONE, (1 << 28) // max(1, numbers))  # some 30 milliseconds
 
     def _pack(self) -> None:
         pass

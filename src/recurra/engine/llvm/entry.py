@@ -2,6 +2,10 @@
 
 A call from Python costs more for every argument, and a torch operation costs more than copying a state does. So all is
 said in one array of 64-bit words, and a native function copies states in and out and starts the threads.
+
+Threads that share a step wait for each other, and where another process has a core, for as long as that keeps it:
+milliseconds, for a step of microseconds. So after such a wait calls take one thread for a while: as many as the step
+says that waited. Results are the same with any number of threads.
 """
 
 from __future__ import annotations
@@ -34,8 +38,8 @@ __all__ = [
     "has_threads",
 ]
 
-# Places of the words; the first seven are what `team.Call` holds.
-FUNCTION, TABLE, STRIDES, STEPS, ROWS, FLAGS, BARRIER, THREADS, NUM_LEAVES, BASES = range(10)
+# Places of the words; the first eight are what `team.Call` holds.
+FUNCTION, TABLE, STRIDES, STEPS, ROWS, FLAGS, BARRIER, WAITED, THREADS, NUM_LEAVES, BASES = range(11)
 """At the word that BASES points to, `LEAF_WORDS` words for each leaf of the state: where its two turns are, its size
 in bytes, the words that hold the addresses of where it comes from (0: zeros) and goes to, and what to add to these."""
 LEAF_WORDS = 5
@@ -73,6 +77,9 @@ def _write(module: ir.Module) -> None:
     fill = module.declare_intrinsic("llvm.memset", [pointer, i64])
     false = ir.Constant(ir.IntType(1), 0)
 
+    alone = ir.GlobalVariable(module, i64, "alone")
+    alone.initializer, alone.linkage = i64(0), "internal"
+
     def word(place: Any, kind: Any = i64) -> Any:
         place = i64(place) if isinstance(place, int) else place
         return b.load(b.gep(words, [place], source_etype=i64), typ=kind)
@@ -108,20 +115,25 @@ def _write(module: ir.Module) -> None:
         b.call(copy, [after(word(field(3), pointer), field(4)), after(field(0, pointer), turn), field(1), false])
 
     for_each_leaf(come)
-    b.store(i64(0), b.gep(words, [i64(BARRIER)], source_etype=i64))
-    threads = word(THREADS)
-    with b.if_else(b.icmp_signed(">", threads, i64(1))) as (several, one):
+    for place in (BARRIER, WAITED):
+        b.store(i64(0), b.gep(words, [i64(place)], source_etype=i64))
+    threads, left = word(THREADS), b.load(alone, typ=i64)
+    shares = b.and_(b.icmp_signed(">", threads, i64(1)), b.icmp_signed("==", left, i64(0)))
+    with b.if_else(shares) as (several, one):
         with several:
             kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i32, i32])
             fork = b.inttoptr(i64(team().fork_address), kind.as_pointer())
             work = b.inttoptr(i64(team().trampoline), pointer)
             b.call(fork, [work, words, b.trunc(threads, i32), i32(0)])
+            b.store(word(WAITED), alone)
         with one:
             kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, i64, i64, i64, i64, pointer])
             target = word(FUNCTION, kind.as_pointer())
             barrier = b.gep(words, [i64(BARRIER)], source_etype=i64)
             given = [word(TABLE, pointer), word(STRIDES, pointer), word(STEPS), word(ROWS)]
             b.call(target, [*given, i64(0), i64(1), word(FLAGS), barrier])
+            with b.if_then(b.icmp_signed(">", threads, i64(1))):
+                b.store(b.sub(left, i64(1)), alone)
     for_each_leaf(go)
     b.store(b.xor(word(FLAGS), i64(REVERSED)), b.gep(words, [i64(FLAGS)], source_etype=i64))
     b.ret_void()

@@ -50,6 +50,10 @@ class Frame:
     threads: Any
     barrier: Any
     turn: Any
+    patience = 2000
+    """How often a thread looks whether the others are there before it gives its core away."""
+    alone = 1
+    """What it then says: for how many calls it is better to take one thread."""
 
     def __init__(self, dtype: str, target: Target) -> None:
         self.target = target
@@ -80,7 +84,7 @@ class Frame:
             b.call(self._meet(), [self.barrier, b.mul(turn, self.threads)])
 
     def _meet(self) -> Any:
-        """A barrier: count up, then spin; give the core away when others take long."""
+        """A barrier: count up, then spin. When others take long: set the next word, and give the core away."""
         known = self.module.globals.get("meet")
         if known is not None:
             return known
@@ -101,9 +105,10 @@ class Frame:
         b.cbranch(b.icmp_signed("<", here, goal), patient, done)
         b.position_at_end(patient)
         more = b.add(tries, i(1))
-        b.cbranch(b.icmp_signed(">", more, i(2000)), tired, spin)
+        b.cbranch(b.icmp_signed(">", more, i(self.patience)), tired, spin)
         tries.add_incoming(more, patient)
         b.position_at_end(tired)
+        b.store(i(self.alone), b.gep(counter, [i(1)], source_etype=i64))
         b.call(give_way, [])
         b.branch(spin)
         tries.add_incoming(i(0), tired)

@@ -42,6 +42,7 @@ class Call(ctypes.Structure):
         ("rows", ctypes.c_int64),
         ("flags", ctypes.c_int64),
         ("barrier", ctypes.c_int64),
+        ("waited", ctypes.c_int64),
     )
 
 
@@ -70,10 +71,10 @@ class Team:
     def run(self, address: int, table: int, strides: int, steps: int, rows: int, flags: int, threads: int) -> None:
         """Run the function at an address, and return when all threads have. The interpreter is free meanwhile."""
         if threads > 1 and self._fork is not None:
-            call = Call(address, table, strides, steps, rows, flags, 0)
+            call = Call(address, table, strides, steps, rows, flags, 0, 0)
             self._fork(self._trampoline, ctypes.addressof(call), threads, 0)
             return
-        barrier = ctypes.c_int64(0)
+        barrier = (ctypes.c_int64 * 2)()
         function = Function(address)
 
         def work(thread: int) -> None:
