@@ -4,7 +4,7 @@ import pytest
 from kernel_cases import FLOAT32, FLOAT64, assert_like_reference, inputs_for, make, masks_for, state_for
 from llvmlite import binding
 
-from recurra.engine.llvm import compiler
+from recurra.engine.llvm import commands, compiler
 from recurra.engine.llvm.target import TARGETS
 
 NEEDED = {"avx512": {"avx512f", "avx512dq", "avx512vl"}, "avx2": {"avx2", "fma"}, "sse": {"sse2"}, "neon": set()}
@@ -31,7 +31,8 @@ def target(request, monkeypatch, new_plans):
     lacking = sorted(feature for feature in NEEDED[name] if not features.get(feature, False))
     if lacking:
         pytest.skip(f"this processor lacks {', '.join(lacking)}")
-    monkeypatch.setattr(compiler, "host_target", lambda: TARGETS[name])
+    for module in (compiler, commands):
+        monkeypatch.setattr(module, "host_target", lambda: TARGETS[name])
     return TARGETS[name]
 
 

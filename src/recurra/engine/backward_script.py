@@ -139,17 +139,15 @@ class _Writing:
         layout, results = self.program.layout, []
         starts = list(accumulate((blocks * padded for blocks, padded, _ in layout.sums), initial=0))
         for number, width in enumerate(self.loop.graph.vectors):
-            parts = []
-            for (vector, column), start, (blocks, padded, size) in zip(
-                self.derivative.vectors, starts, layout.sums, strict=False
-            ):
+            parts: list[tuple[int, int, int]] = []
+            found = zip(self.derivative.vectors, starts, layout.sums, strict=False)
+            for (vector, column), start, (blocks, padded, size) in found:
                 for block in range(blocks if vector == number else 0):
-                    first = start + block * padded
-                    parts.append((column + block * size, first, first + size))
-            merged = [part for n, part in enumerate(parts) if not n or not _follows(parts[n - 1], part)]
-            ends = [*(parts.index(part) for part in merged[1:]), len(parts)]
-            parts = [(column, start, parts[end - 1][2]) for (column, start, _), end in zip(merged, ends, strict=True)]
-            is_one = len(parts) == 1 and parts[0][2] - parts[0][1] == width and parts[0][0] == 0
+                    part = (column + block * size, start + block * padded, start + block * padded + size)
+                    if parts and _follows(parts[-1], part):
+                        part = (*parts.pop()[:2], part[2])
+                    parts.append(part)
+            is_one = len(parts) == 1 and parts[0][0] == 0 and parts[0][2] - parts[0][1] == width
             results.append((parts, is_one))
         return results
 

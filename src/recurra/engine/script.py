@@ -85,6 +85,8 @@ class Script:
         self._tables: list[list[int | At]] = []
         self._table_of: dict[int, tuple[int, int]] = {}  # of a loop's command: its tables of pointers and strides
         self._cuts, self._work = [0], 0
+        self.parts: list[tuple[int, int]] = []
+        """First and count of the commands of each native call; there are none before it is finished."""
         self._room: At | None = None
 
     # writing
@@ -209,7 +211,7 @@ class Script:
         self._numbers = np.array([at.base for _, at in open_], dtype=np.intp)
         self._offsets = np.array([at.offset for _, at in open_], dtype=np.int64)
         self._template = np.array([0 if isinstance(word, At) else word for word in words], dtype=np.int64)
-        self._parts = [(a, b - a) for a, b in zip(self._cuts, [*self._cuts[1:], len(self._commands)], strict=True)]
+        self.parts = [(a, b - a) for a, b in zip(self._cuts, [*self._cuts[1:], len(self._commands)], strict=True)]
         self._names = list(self._bases)
         del self._commands, self._tables
         return self
@@ -225,5 +227,5 @@ class Script:
         bases = np.array([start, arena.tensor.data_ptr(), *given], dtype=np.int64)
         words[self._positions] = bases[self._numbers] + self._offsets
         workers = team()
-        for first, count in self._parts:
+        for first, count in self.parts:
             workers.run(self._runner.address, start + 8 * WORDS * first, 0, count, 0, 0, self.threads)

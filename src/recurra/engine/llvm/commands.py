@@ -53,10 +53,17 @@ class Runner:
         self.room = matmul.room
 
 
-@functools.cache
 def runner(dtype: str, target: Target | None = None) -> Runner:
-    """Return the function for a type, compiled when it is first asked for."""
-    target = target or host_target()
+    """Return the function for a type, compiled when it is first asked for.
+
+    Args:
+        target: another than this machine's, for tests.
+    """
+    return _runner(dtype, target or host_target())
+
+
+@functools.cache
+def _runner(dtype: str, target: Target) -> Runner:
     matmul = Matmul(dtype, target)
     return Runner(compile_module(lambda: _write(matmul), "commands", dtype, target), matmul)
 
