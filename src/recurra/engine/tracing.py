@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recurra.engine.aside import aside
 from recurra.engine.compiled import Plan, run_plan
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import PLAIN, is_exporting
@@ -29,7 +29,7 @@ from recurra.engine.plans import find_plan
 from recurra.engine.recording import tensors_of
 from recurra.state import from_named, map_leaves, named_leaves
 
-__all__ = ["aside", "find_plan_aside", "find_runner"]
+__all__ = ["find_plan_aside", "find_runner"]
 
 Kind = tuple[str, tuple[int, ...], torch.dtype, bool]  # path, shape, type, and is a gradient wanted?
 
@@ -46,12 +46,6 @@ def find_plan_aside(cell: Any, inputs: Any, state: Any, *, trains: bool) -> Plan
         return find_plan(stand_in, x, stand_in.zero_state(1), trains=trains)
 
     return aside(find)  # type: ignore[no-any-return]
-
-
-def aside(fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function where no mode of torch's is active: all of them belong to threads."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(fn, *arguments, **options).result()
 
 
 def _stand_in(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from recurra import cells
 from recurra.engine import scan
-from recurra.engine.tracing import aside
+from recurra.engine.aside import aside
 from recurra.errors import ShapeError
 from recurra.layers.stepping import Stepper
 
@@ -22,20 +22,10 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 def _template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
     if torch.compiler.is_dynamo_compiling():  # which reads neither caches nor constructors, but knows attributes
-        return getattr(_Templates, _name_template(kind, *sizes, **options))  # type: ignore[no-any-return]
+        from recurra.layers.templates import Templates, name_template
+
+        return getattr(Templates, name_template(_make_template, kind, *sizes, **options))  # type: ignore[no-any-return]
     return _make_template(kind, *sizes, **options)
-
-
-class _Templates:
-    """Those that a graph of `torch.compile` asked for, by name."""
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _name_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> str:
-    template = _make_template(kind, *sizes, **options)
-    name = f"_{id(template)}"  # which lives as long as the cache
-    setattr(_Templates, name, template)
-    return name
 
 
 @cache
