@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from recurra.engine import script as scripts
 from recurra.engine.llvm import commands
 from recurra.engine.llvm.target import TARGETS
-from recurra.engine.script import Matrix, Rows, Script
+from recurra.engine.script import Matrix, Rows, ScriptWriter
 from recurra.testing.tolerances import TOLERANCES
 
 NEEDED = {"avx512": "avx512f", "avx2": "avx2", "sse": "sse2", "neon": "neon"}
@@ -45,7 +45,7 @@ def test_products(target, kind, sizes, turned):
     (dtype, threads), (m, k, n) = kind, sizes
     left, right = draw(m, k, dtype=dtype, turned=turned), draw(k, n, dtype=dtype, turned=not turned) / k
     goal = torch.full((m, n + 3), float("nan"), dtype=dtype)
-    script = Script(dtype, threads, by_rows=False)
+    script = ScriptWriter(dtype, threads, by_rows=False)
     packed = script.pack(read(script, "right", right), k, n)
     script.wait()
     for adds in (False, True):
@@ -61,7 +61,7 @@ def test_threads_do_their_own_rows_of_each_step(kind, shape):
     (dtype, threads), (steps, rows) = kind, shape
     x, weight = draw(steps * rows, 20, dtype=dtype), draw(20, 35, dtype=dtype)
     goal = torch.empty(steps * rows, 35, dtype=dtype)
-    script = Script(dtype, threads, by_rows=True)
+    script = ScriptWriter(dtype, threads, by_rows=True)
     packed = script.pack(read(script, "weight", weight), 20, 35)
     script.wait()
     script.multiply(read(script, "x", x), packed, read(script, "goal", goal), (steps * rows, 20, 35), steps=steps)
@@ -75,7 +75,7 @@ def test_threads_sum_up_their_own_rows(kind, shape):
     count = steps * rows
     x, gradient = draw(count, 19, dtype=dtype), draw(count, 37, dtype=dtype)
     total = torch.empty(37, 19, dtype=dtype)
-    script = Script(dtype, threads, by_rows=True)
+    script = ScriptWriter(dtype, threads, by_rows=True)
     size = script.packed_size(steps * -(-rows // threads), 19)
     own = Rows(steps, size, total.numel())
     parts, place = script.reserve(threads * total.numel()), script.reserve(threads * size)
@@ -92,7 +92,7 @@ def test_copies_zeros_and_sums_of_threads(kind):
     dtype, threads = kind
     source, copy, zeros = (torch.randn(7, 5, dtype=dtype) for _ in range(3))
     total = torch.full((6,), float("nan"), dtype=dtype)
-    script = Script(dtype, threads, by_rows=True)
+    script = ScriptWriter(dtype, threads, by_rows=True)
     script.copy(script.base("copy"), script.base("source"), 7, 5)
     script.copy(script.base("zeros"), None, 7, 5)
     parts = script.reserve(6 * threads)
@@ -110,24 +110,25 @@ def test_a_long_script_is_run_in_parts_between_which_python_listens(kind, monkey
     monkeypatch.setattr(scripts, "MULTIPLY_ADDS", 1)
     x, weight = draw(8, 4, dtype=dtype), draw(4, 4, dtype=dtype)
     goals = [torch.empty(8, 4, dtype=dtype) for _ in range(3)]
-    script = Script(dtype, threads, by_rows=False)
+    script = ScriptWriter(dtype, threads, by_rows=False)
     packed = script.pack(read(script, "weight", weight), 4, 4)
     script.wait()
     for n in range(3):
         script.pause()
         script.multiply(read(script, "x", x), packed, Matrix(script.base(("goal", n)), 4, 1), (8, 4, 4))
-    script.finish().run({"x": x, "weight": weight} | {("goal", n): goal for n, goal in enumerate(goals)})
-    assert len(script.parts) == 3
+    finished = script.finish()
+    finished.run({"x": x, "weight": weight} | {("goal", n): goal for n, goal in enumerate(goals)})
+    assert len(finished.parts) == 3
     for goal in goals:
         assert_close(goal, x @ weight, **TOLERANCES[dtype])
 
 
 def test_a_script_keeps_nothing_of_a_call(kind):
     dtype, threads = kind
-    script = Script(dtype, threads, by_rows=True)
+    script = ScriptWriter(dtype, threads, by_rows=True)
     script.copy(script.base("goal"), script.base("source"), 3, 2)
-    script.finish()
+    finished = script.finish()
     for _ in range(2):
         source, goal = torch.randn(3, 2, dtype=dtype), torch.empty(3, 2, dtype=dtype)
-        script.run({"source": source, "goal": goal})
+        finished.run({"source": source, "goal": goal})
         assert torch.equal(goal, source)

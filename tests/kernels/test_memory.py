@@ -19,8 +19,10 @@ from kernel_cases import (
     values,
 )
 
-from recurra.engine import plans, scan, workspace
+from recurra.engine import loops, plans, scan, workspace
+from recurra.engine import script as script_module
 from recurra.engine.llvm import compiler
+from recurra.engine.script import Script, ScriptWriter
 from recurra.state import map_leaves
 
 GUARD = 64  # numbers before and after each array, a multiple of every alignment
@@ -88,6 +90,43 @@ def test_nothing_is_read_before_it_is_written_nor_written_past_an_end(request, n
     plain = values(cell, inputs, state, **options, backend="llvm")
     assert fences.are_intact()
     assert_same(plain, {name: leaf for name, leaf in expected.items() if name in plain})
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru-layernorm", "slstm-4-heads"])
+@pytest.mark.parametrize("rows", [3, 33])
+def test_nothing_is_written_between_what_a_script_reserves(request, monkeypatch, new_plans, name, rows):
+    reserve, finish, run = ScriptWriter.reserve, ScriptWriter.finish, Script.run
+    gaps, arenas = {}, []
+
+    def reserve_with_gaps(script, count):
+        places = [reserve(script, part) for part in (GUARD, count, GUARD)]
+        script.gaps = [*getattr(script, "gaps", []), *(place.offset // script.size for place in places[::2])]
+        return places[1]
+
+    def finish_with_gaps(script):
+        finished = finish(script)
+        gaps[finished] = script.gaps
+        return finished
+
+    class Arena(workspace.Loan):
+        def __init__(self, *shape, dtype):
+            super().__init__(*shape, dtype=dtype)
+            arenas.append(self.tensor)
+
+    def run_and_look(script, arrays):
+        run(script, arrays)
+        arena = arenas.pop()
+        assert all(arena[start : start + GUARD].isnan().all() for start in gaps[script])
+
+    cell = make(name)
+    inputs, state = inputs_for(cell, 4, rows), state_for(cell, rows)
+    request.getfixturevalue("fences")
+    monkeypatch.setattr(ScriptWriter, "reserve", reserve_with_gaps)
+    monkeypatch.setattr(ScriptWriter, "finish", finish_with_gaps)
+    monkeypatch.setattr(Script, "run", run_and_look)
+    monkeypatch.setattr(script_module, "Loan", Arena)
+    everything(cell, inputs, state, backend="llvm")
+    assert len(gaps) >= 2, "one script forward, and one backward"
 
 
 @pytest.mark.parametrize("masks", [(), ("lengths",)], ids=["plain", "lengths"])
@@ -172,7 +211,8 @@ def resident_bytes():
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell how much memory is in use")
-def test_a_thousand_calls_leave_nothing_behind():
+def test_a_thousand_calls_leave_nothing_behind(monkeypatch):
+    monkeypatch.setattr(loops, "KEPT", 4)
     cells = [make(name) for name in ("lstm", "gru", "jordan")]
 
     def run(calls):

@@ -14,7 +14,7 @@ from recurra.engine.differentiate import WeightGradient
 from recurra.engine.given import Given, Shape
 from recurra.engine.graph import Node
 from recurra.engine.loops import Loop
-from recurra.engine.script import At, Matrix, Rows, Script, Strides
+from recurra.engine.script import At, Matrix, Rows, Script, ScriptWriter, Strides
 from recurra.engine.walk import Walk, choose_threads, pieces
 
 __all__ = ["BackwardScript", "is_turned", "write_backward"]
@@ -69,7 +69,9 @@ class _Writing:
         self.loop, self.depths, self.needed, self.have = loop, depths, needed, have
         self.steps, self.rows = shape.steps, shape.rows
         self.program, self.derivative = loop.backward(), loop.derivative
-        self.script = Script(loop.dtype, *choose_threads(self.program, shape.steps, shape.rows, loop.graph, depths))
+        self.script = ScriptWriter(
+            loop.dtype, *choose_threads(self.program, shape.steps, shape.rows, loop.graph, depths)
+        )
         self.size = self.script.size
         self.feed_strides = dict(zip(depths, strides, strict=False))
         self.strides = strides[len(depths) :]

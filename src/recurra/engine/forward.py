@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recurra.engine.given import Given, Left
 from recurra.engine.loops import Loop
-from recurra.engine.script import Matrix, Script, Strides
+from recurra.engine.script import Matrix, Script, ScriptWriter, Strides
 from recurra.engine.walk import Walk, choose_threads, pieces
 from recurra.engine.workspace import Loan
 
@@ -46,7 +46,7 @@ def forward(loop: Loop, steps: int, rows: int, given: Given, trains: bool) -> tu
 
 def _write(loop: Loop, steps: int, rows: int, trains: bool, depths: dict[int, int], strides: list[Strides]) -> Script:
     graph, program, histories = loop.graph, loop.forward(trains), loop.histories(trains)
-    script = Script(loop.dtype, *choose_threads(program, steps, rows, graph, depths))
+    script = ScriptWriter(loop.dtype, *choose_threads(program, steps, rows, graph, depths))
     walk = Walk(script, program, steps, rows, strides[len(depths) :])
     for leaf, width in enumerate(graph.carries):
         walk.carry(leaf, width, script.base(("history", leaf)) if leaf in histories else None)
@@ -82,5 +82,5 @@ def _write(loop: Loop, steps: int, rows: int, trains: bool, depths: dict[int, in
     return script.finish()
 
 
-def _matrix(script: Script, number: int, stride: Strides) -> Matrix:
+def _matrix(script: ScriptWriter, number: int, stride: Strides) -> Matrix:
     return Matrix(script.base(("feed", number)), stride[0], stride[1])

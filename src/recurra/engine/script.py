@@ -8,18 +8,19 @@ the arena, in which the script has reserved places.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recurra.engine.llvm.commands import ARGUMENTS, WORDS, runner
+from recurra.engine.llvm.commands import ARGUMENTS, WORDS, Runner, runner
 from recurra.engine.llvm.compiler import Program
 from recurra.engine.llvm.team import team
 from recurra.engine.workspace import Loan
 
-__all__ = ["At", "Matrix", "Rows", "Script", "Strides"]
+__all__ = ["At", "Matrix", "Rows", "Script", "ScriptWriter", "Strides"]
 
 ALIGNED = 64  # bytes: a line of the cache
 MULTIPLY_ADDS = 5 * 10**9  # of one native call, about 50 ms a core: between two, Python listens to Ctrl-C
@@ -67,10 +68,53 @@ class Rows(NamedTuple):
 
 
 class Script:
-    """Commands in the making, then in use.
+    """Commands with open addresses, ready to run.
 
     Args:
-        threads: that go through it.
+        runner: what carries them out.
+        words: commands and tables, with 0 where an address is open; `open_` says which belongs there.
+        parts: first and count of the commands of each native call.
+        names: of the arrays that a call gives.
+        reserved: numbers in the arena.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dtype: torch.dtype,
+        threads: int,
+        words: list[int],
+        open_: dict[int, At],
+        parts: list[tuple[int, int]],
+        names: list[Hashable],
+        reserved: int,
+    ) -> None:
+        self.parts = parts
+        self._runner, self._dtype, self._threads, self._reserved = runner, dtype, threads, reserved
+        self._names = names
+        self._template = np.array(words, dtype=np.int64)
+        self._positions = np.array(list(open_), dtype=np.intp)
+        self._bases = np.array([at.base for at in open_.values()], dtype=np.intp)
+        self._offsets = np.array([at.offset for at in open_.values()], dtype=np.int64)
+
+    def run(self, arrays: Mapping[Hashable, Tensor]) -> None:
+        """Run the script on these arrays, by the names that it was written with."""
+        arena = Loan(self._reserved, dtype=self._dtype)
+        words = self._template.copy()
+        start: int = words.__array_interface__["data"][0]
+        given = [arrays[name].data_ptr() for name in self._names]
+        bases = np.array([start, arena.tensor.data_ptr(), *given], dtype=np.int64)
+        words[self._positions] = bases[self._bases] + self._offsets
+        workers = team()
+        for first, count in self.parts:
+            workers.run(self._runner.address, start + 8 * WORDS * first, 0, count, 0, 0, self._threads)
+
+
+class ScriptWriter:
+    """Commands in the making.
+
+    Args:
+        threads: that go through them.
         by_rows: do they share the rows of the batch, or else the channels?
     """
 
@@ -83,13 +127,9 @@ class Script:
         self._reserved = 0
         self._commands: list[list[int | At]] = []
         self._tables: list[list[int | At]] = []
-        self._table_of: dict[int, tuple[int, int]] = {}  # of a loop's command: its tables of pointers and strides
+        self._table_of: dict[int, int] = {}  # of a loop's command: its table of pointers; the strides follow it
         self._cuts, self._work = [0], 0
-        self.parts: list[tuple[int, int]] = []
-        """First and count of the commands of each native call; there are none before it is finished."""
         self._room: At | None = None
-
-    # writing
 
     def base(self, name: Hashable) -> At:
         """Return the address that calls give under a name."""
@@ -126,8 +166,7 @@ class Script:
         Args:
             packed: has an earlier loop packed its matrices?
         """
-        first = len(self._tables)
-        self._table_of[len(self._commands)] = (first, first + 1)
+        self._table_of[len(self._commands)] = len(self._tables)
         self._tables += [list(table), [number for three in strides for number in three]]
         flags = int(self.by_rows) | 2 * packed
         self._command("loop", [program.address, 0, 0, steps, rows, flags, 0])
@@ -201,31 +240,13 @@ class Script:
         """Put everything in its place."""
         start, places = WORDS * len(self._commands), []
         for table in self._tables:
-            places.append(start)
+            places.append(At(0, 8 * start))
             start += len(table)
-        for command, (table_number, strides_number) in self._table_of.items():
-            self._commands[command][2:4] = [At(0, 8 * places[table_number]), At(0, 8 * places[strides_number])]
+        for command, number in self._table_of.items():
+            self._commands[command][2:4] = places[number : number + 2]
         words = [word for part in (*self._commands, *self._tables) for word in part]
-        open_ = [(place, word) for place, word in enumerate(words) if isinstance(word, At)]
-        self._positions = np.array([place for place, _ in open_], dtype=np.intp)
-        self._numbers = np.array([at.base for _, at in open_], dtype=np.intp)
-        self._offsets = np.array([at.offset for _, at in open_], dtype=np.int64)
-        self._template = np.array([0 if isinstance(word, At) else word for word in words], dtype=np.int64)
-        self.parts = [(a, b - a) for a, b in zip(self._cuts, [*self._cuts[1:], len(self._commands)], strict=True)]
-        self._names = list(self._bases)
-        del self._commands, self._tables
-        return self
-
-    # running
-
-    def run(self, arrays: Mapping[Hashable, Tensor]) -> None:
-        """Run the script on these arrays, by the names that it was written with."""
-        arena = Loan(self._reserved // self.size, dtype=self._dtype)
-        words = self._template.copy()
-        start: int = words.__array_interface__["data"][0]
-        given = [arrays[name].data_ptr() for name in self._names]
-        bases = np.array([start, arena.tensor.data_ptr(), *given], dtype=np.int64)
-        words[self._positions] = bases[self._numbers] + self._offsets
-        workers = team()
-        for first, count in self.parts:
-            workers.run(self._runner.address, start + 8 * WORDS * first, 0, count, 0, 0, self.threads)
+        open_ = {place: word for place, word in enumerate(words) if isinstance(word, At)}
+        closed = [0 if isinstance(word, At) else word for word in words]
+        parts = [(a, b - a) for a, b in pairwise([*self._cuts, len(self._commands)])]
+        reserved = self._reserved // self.size
+        return Script(self._runner, self._dtype, self.threads, closed, open_, parts, list(self._bases), reserved)

@@ -8,7 +8,7 @@ import torch
 
 from recurra.engine.graph import Graph
 from recurra.engine.llvm.compiler import Program
-from recurra.engine.script import At, Script, Strides
+from recurra.engine.script import At, ScriptWriter, Strides
 
 __all__ = ["Walk", "choose_threads", "pieces"]
 
@@ -56,7 +56,9 @@ class Walk:
         strides: of the matrices that it multiplies with.
     """
 
-    def __init__(self, script: Script, program: Program, steps: int, rows: int, strides: Sequence[Strides]) -> None:
+    def __init__(
+        self, script: ScriptWriter, program: Program, steps: int, rows: int, strides: Sequence[Strides]
+    ) -> None:
         self.script, self.program, self.rows = script, program, rows
         self._strides = strides
         layout = program.layout

@@ -131,13 +131,14 @@ class _Scanned(nn.RNNBase):
                 outputs.append(output)
                 finals.append(state)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        leaves = tuple(torch.stack(leaf) for leaf in zip(*finals, strict=True))
+        join = torch.stack if len(finals) > 1 else _add_axis
+        leaves = tuple(join(leaf) for leaf in zip(*finals, strict=True))
         return x, leaves if len(leaves) > 1 else leaves[0]
 
     def _cell(self, suffix: str, input_size: int) -> cells.Cell:
         """Return a cell that computes with this module's tensors as they are now: dropped, shared or parametrised."""
         template = self._template(input_size)
-        names = (name for name, _ in template.named_parameters())
+        names = [name for name, tensor in template._parameters.items() if tensor is not None]
         return template.bind(**{name: getattr(self, name.replace("_l0", suffix)) for name in names})
 
 
@@ -168,6 +169,11 @@ class LSTM(_Scanned, nn.LSTM):
         if self.proj_size:
             return _template(cells.ProjectedLSTM, input_size, self.hidden_size, self.proj_size, bias=self.bias)
         return _template(cells.LSTM, input_size, self.hidden_size, bias=self.bias)
+
+
+def _add_axis(leaves: tuple[Tensor, ...]) -> Tensor:
+    """Stack a single tensor, without a copy."""
+    return leaves[0].unsqueeze(0)
 
 
 def _leaves(hx: Any) -> tuple[Tensor, ...]:
