@@ -19,7 +19,7 @@ from kernel_cases import (
 )
 from torch import nn
 
-from recurra.engine import native, scan
+from recurra.engine import scan, walk
 from recurra.state import map_leaves, named_leaves
 
 SIZES = [  # cell, input size, hidden size, rows, steps, type
@@ -88,9 +88,9 @@ def test_a_long_sequence(name):
 @pytest.mark.parametrize("steps", [1, 2, 5, 8])
 @pytest.mark.parametrize("masks", [(), ("lengths", "reset")], ids=["plain", "masks"])
 @pytest.mark.parametrize("name", ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "lstm-mogrifier-low-rank"])
-def test_time_in_many_pieces(monkeypatch, name, masks, steps):
-    monkeypatch.setattr(native, "PIECE_BYTES", 1)
-    monkeypatch.setattr(native, "LEAST_ROWS", 1)
+def test_time_in_many_pieces(monkeypatch, new_plans, name, masks, steps):
+    monkeypatch.setattr(walk, "PIECE_BYTES", 1)
+    monkeypatch.setattr(walk, "LEAST_ROWS", 1)
     cell = make(name)
     assert_like_reference(cell, inputs_for(cell, steps, 5), state_for(cell, 5), **masks_for(steps, 5, *masks))
 

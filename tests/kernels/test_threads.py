@@ -19,8 +19,7 @@ from kernel_cases import (
 )
 from torch import nn
 
-from recurra.engine import calling
-from recurra.engine.llvm import compiler
+from recurra.engine import script, walk
 from recurra.engine.llvm.team import Team, team
 
 NAMES = ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "sru"]
@@ -29,7 +28,7 @@ ROWS = {"few-rows": 3, "many-rows": 37}  # the first share channels, the second 
 
 @pytest.fixture(autouse=True)
 def _share_even_a_little_work(monkeypatch):
-    monkeypatch.setattr(calling, "SMALL", 0)
+    monkeypatch.setattr(walk, "SMALL", 0)
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
@@ -113,7 +112,7 @@ def test_threads_wait_where_channels_meet_without_a_product(threads, kind):
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("name", ["lstm", "gru-layernorm", "sru"])
 def test_threads_of_python_do_where_there_is_no_openmp(monkeypatch, new_process, threads, name, rows):
-    monkeypatch.setattr(compiler, "team", Team)
+    monkeypatch.setattr(script, "team", Team)
     cell = make(name, hidden_size=17)
     for count in (1, 2, 3):
         threads(count)

@@ -58,6 +58,8 @@ def _differentiable(
     loop: Loop, shape: Shape, tensors: tuple[Any, ...], gradients: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The gradients of a loop with a graph of their own: computed again by torch operations."""
+    # a tensor that is given twice has a gradient in each place
+    tensors = tuple(t.view_as(t) if needed else t for t, needed in zip(tensors, wanted, strict=True))
     given = shape.sort(tensors)
     streams = [x @ given.feeds[n] if n in given.feeds else x for n, x in enumerate(given.streams)]
     emits, finals = interpret(loop.graph, shape.steps, shape.rows, streams, given.vectors, given.weights, given.states)
