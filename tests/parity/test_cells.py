@@ -358,8 +358,15 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("bias", "dtype"),
+    [
+        (True, torch.float32),
+        (True, torch.float64),
+        (False, torch.float64),
+        pytest.param(False, torch.float32, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("backend", ["loop", "library", "llvm"])
 @pytest.mark.parametrize(("make", "peer"), MODULES, ids=["rnn", "rnn-relu", "lstm", "gru"])
 def test_cell_is_torchs_layer(make, peer, backend, bias, dtype):
