@@ -12,6 +12,7 @@ from recurra.engine import BACKENDS
 from recurra.errors import ConfigError
 
 TORCH_HAS = ("gru", "irnn", "lstm", "rnn", "rnn-relu")
+USUAL = ("gru", "lstm", "rnn", "lstm-coupled", "mingru")  # of those that torch has, and of those that it has not
 
 
 def build(cell, mode):
@@ -24,7 +25,9 @@ def returned(work, call: Call):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "cell", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
+)
 def test_ours_and_torch_agree_with_the_reference(cell, mode):
     work = build(cell, mode)
     found = set()
@@ -42,8 +45,13 @@ def test_ours_and_torch_agree_with_the_reference(cell, mode):
     assert ("torch cell" in found) == (cell in TORCH_HAS and mode == "step")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("cell", [*TORCH_HAS, "lstm-layernorm"])
+JAX = [(name, mode) for name in (*TORCH_HAS, "lstm-layernorm") for mode in MODES]
+JAX_USUAL = {("gru", "infer"), ("lstm", "train"), ("rnn", "step"), ("rnn-relu", "infer"), ("lstm-layernorm", "infer")}
+
+
+@pytest.mark.parametrize(
+    ("cell", "mode"), [case if case in JAX_USUAL else pytest.param(*case, marks=pytest.mark.slow) for case in JAX]
+)
 def test_jax_agrees_with_the_reference(cell, mode):
     pytest.importorskip("jax")
     work = build(cell, mode)

@@ -9,6 +9,7 @@ from recurra.cells import CELLS, GRU, IRNN, LSTM, MGU, Cell, Elman, Jordan, Laye
 from recurra.engine import scan
 from recurra.errors import ConfigError, ShapeError
 from recurra.state import batch_size, named_leaves
+from recurra.testing import TOLERANCES
 
 NAMES = list(CELLS)
 WITHOUT_U = {"mingru", "minlstm", "rglru", "sru"}
@@ -58,7 +59,17 @@ def test_without_bias_no_bias_is_there(name):
     cell = CELLS[name](3, 4, bias=False)
     assert cell.b is None
     assert not any("bias" in parameter for parameter, _ in cell.named_parameters())
-    assert scan(cell, torch.randn(5, 2, 3))[0].isfinite().all()
+    assert scan(cell, torch.randn(5, 2, 3), backend="loop")[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("lstm", "mgu", "sru") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
+def test_without_bias_a_cell_is_compiled(name):
+    cell, x = CELLS[name](3, 5, bias=False, dtype=torch.float64), torch.randn(5, 2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        found, expected = (scan(cell, x, backend=backend)[0] for backend in ("llvm", "loop"))
+    torch.testing.assert_close(found, expected, **TOLERANCES[torch.float64])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -41,7 +41,13 @@ def test_train_prints_json_and_writes_the_run(cli, text, tmp_path, quick):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("cell", CELLS)
+# What differs for training is the size of the output, parameters without U or beside it, and further leaves.
+USUAL = ("gru", "jordan", "minlstm", "rglru", "slstm")
+
+
+@pytest.mark.parametrize(
+    "cell", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
+)
 def test_every_cell_of_the_box_trains_by_its_name(cli, text, tmp_path, quick, cell):
     options = ["--cell", cell, "--layers", "2", "--embedding", "7", "--lr", "0.0003", *quick]
     result = cli("train", text, *options, "--out", tmp_path / "run", "--json")

@@ -72,8 +72,19 @@ def saved_and_loaded(program):
     return torch.export.load(buffer)
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
-@pytest.mark.parametrize(("make", "layers"), [(lambda: Tagger(Own()), 1), (Layers, 4)], ids=["own cell", "nn.LSTM"])
+def own():
+    return Tagger(Own())
+
+
+@pytest.mark.parametrize(
+    ("make", "layers", "strict"),
+    [
+        pytest.param(own, 1, False, id="own cell, traced"),
+        pytest.param(own, 1, True, id="own cell, strict", marks=pytest.mark.slow),
+        pytest.param(Layers, 4, False, id="nn.LSTM, traced", marks=pytest.mark.slow),
+        pytest.param(Layers, 4, True, id="nn.LSTM, strict"),
+    ],
+)
 def test_an_exported_model_holds_each_scan_as_one_operation(make, layers, strict):
     model, x = make(), torch.randn(STEPS, ROWS, 4)
     program = torch.export.export(model, (x,), masks(), strict=strict)

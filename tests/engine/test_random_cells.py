@@ -224,7 +224,7 @@ def compare_with_the_loop(cell: RandomCell, data: Any) -> None:
     assert_same(f"with {sorted(options)}", compiled, loop)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
 @given(cell=cells(), data=st.data())
 def test_random_cells_equal_the_loop(cell, data):
     compare_with_the_loop(cell, data)

@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import matplotlib
-import numpy as np
 import pytest
-from made_up_runs import falling, rows, straight, valley
+from made_up_runs import count_colours, falling, rows, straight, valley
 from matplotlib.image import imread
 
 from recurra.errors import RunError
@@ -35,7 +34,7 @@ def test_any_run_can_be_drawn(run, tmp_path):
     plot_curves(run, path, title="a run")
     picture = imread(path)
     assert picture.shape[:2] == (800, 1200)
-    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
+    assert count_colours(picture) > 10
     assert os.listdir(path.parent) == ["curves.png"]
 
 

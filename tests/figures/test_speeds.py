@@ -1,7 +1,7 @@
 """Bars of speeds are whole PNGs, whoever took part."""
 
-import numpy as np
 import pytest
+from made_up_runs import count_colours
 from matplotlib.image import imread
 
 from recurra.errors import RunError
@@ -40,7 +40,7 @@ def test_any_result_can_be_drawn(rows, tmp_path):
     picture = imread(tmp_path / "speed.png")
     assert picture.shape[0] > 300
     assert picture.shape[1] > 900
-    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
+    assert count_colours(picture) > 10
 
 
 def test_a_chart_that_cannot_be_written_is_named(tmp_path):

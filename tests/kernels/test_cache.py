@@ -40,7 +40,8 @@ def forget():
 
 
 def run():
-    cell = make("gru")
+    """A cell without a product in its loop: its programs take a tenth of the time to compile."""
+    cell = make("sru")
     assert_like_reference(cell, inputs_for(cell), state_for(cell))
 
 
@@ -69,10 +70,10 @@ def test_cells_of_one_shape_share_a_program_and_others_do_not(cache, compiled):
     run()
     before = len(compiled)
     forget()
-    cell = make("gru")
+    cell = make("sru")
     values(cell, inputs_for(cell), state_for(cell), backend="llvm")
     assert len(compiled) == before
-    for other in (make("gru", 3, 6), make("gru", dtype=FLOAT32)):
+    for other in (make("sru", 3, 6), make("sru", dtype=FLOAT32)):
         values(other, inputs_for(other), state_for(other), backend="llvm")
     assert len(compiled) == 3 * before
 

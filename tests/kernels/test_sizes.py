@@ -27,31 +27,37 @@ SIZES = [  # cell, input size, hidden size, rows, steps, type
     ("lstm", 7, 16, 2, 50, FLOAT32),
     ("lstm", 2, 17, 130, 2, FLOAT64),
     ("lstm", 40, 65, 7, 2, FLOAT32),
-    ("gru", 5, 1, 33, 2, FLOAT32),
-    ("gru", 1, 3, 2, 50, FLOAT64),
     ("gru", 20, 16, 130, 1, FLOAT64),
     ("gru", 3, 65, 1, 50, FLOAT32),
     ("rnn", 17, 3, 7, 1, FLOAT32),
-    ("rnn", 3, 33, 33, 50, FLOAT64),
     ("slstm", 3, 17, 33, 2, FLOAT64),
     ("slstm-4-heads", 3, 16, 7, 2, FLOAT32),
-    ("slstm-4-heads", 3, 9, 2, 50, FLOAT64),
-    ("jordan", 3, 17, 130, 50, FLOAT64),
-    ("jordan-relu", 3, 65, 2, 2, FLOAT64),
-    ("lstm-layernorm", 3, 1, 7, 2, FLOAT64),
     ("lstm-layernorm", 3, 65, 33, 2, FLOAT64),
-    ("gru-layernorm", 2, 16, 1, 50, FLOAT64),
     ("lstm-projected", 3, 65, 7, 50, FLOAT64),
-    ("lstm-projected", 3, 2, 130, 2, FLOAT32),
-    ("lstm-peephole", 20, 17, 2, 2, FLOAT64),
     ("sru", 3, 65, 130, 50, FLOAT64),
     ("sru-square", 16, 16, 1, 2, FLOAT32),
     ("rglru", 3, 17, 7, 50, FLOAT64),
     ("minlstm", 65, 1, 33, 2, FLOAT64),
 ]
+MORE_SIZES = [
+    ("gru", 5, 1, 33, 2, FLOAT32),
+    ("gru", 1, 3, 2, 50, FLOAT64),
+    ("rnn", 3, 33, 33, 50, FLOAT64),
+    ("slstm-4-heads", 3, 9, 2, 50, FLOAT64),
+    ("jordan", 3, 17, 130, 50, FLOAT64),
+    ("jordan-relu", 3, 65, 2, 2, FLOAT64),
+    ("lstm-layernorm", 3, 1, 7, 2, FLOAT64),
+    ("gru-layernorm", 2, 16, 1, 50, FLOAT64),
+    ("lstm-projected", 3, 2, 130, 2, FLOAT32),
+    ("lstm-peephole", 20, 17, 2, 2, FLOAT64),
+]
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "-".join(map(str, sizes)).replace("torch.", ""))
+@pytest.mark.parametrize(
+    "sizes",
+    [*SIZES, *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in MORE_SIZES)],
+    ids=lambda sizes: "-".join(map(str, sizes)).replace("torch.", ""),
+)
 def test_all_sizes(sizes):
     name, inner, hidden, rows, steps, dtype = sizes
     cell = make(name, inner, hidden, dtype)
@@ -87,7 +93,16 @@ def test_a_long_sequence(name):
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 8])
 @pytest.mark.parametrize("masks", [(), ("lengths", "reset")], ids=["plain", "masks"])
-@pytest.mark.parametrize("name", ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "lstm-mogrifier-low-rank"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lstm",
+        "jordan",
+        "slstm-4-heads",
+        "gru-layernorm",
+        pytest.param("lstm-mogrifier-low-rank", marks=pytest.mark.slow),
+    ],
+)
 def test_time_in_many_pieces(monkeypatch, new_plans, name, masks, steps):
     monkeypatch.setattr(walk, "PIECE_BYTES", 1)
     monkeypatch.setattr(walk, "LEAST_ROWS", 1)

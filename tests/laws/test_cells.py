@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from functools import partial
 
 import pytest
 import torch
+from kernel_cases import BOX, DTYPES, FLOAT32, FLOAT64
 
-from recurra.cells import CELLS, GRU, LSTM, RGLRU, SLSTM, SRU, Elman, Jordan, MogrifierLSTM, ProjectedLSTM
+from recurra.cells import CELLS, GRU, LSTM, Elman, MogrifierLSTM
 from recurra.engine import library, scan
 from recurra.testing import check_cell
 from recurra.testing import gradient_laws as g
 
-DTYPES = (torch.float32, torch.float64)
+INPUTS, UNITS = 3, 5  # those of the tests of compiled loops, which have compiled most of it then, or will find it
+VARIANTS = ["jordan-relu", "lstm-projected", "lstm-no-bias", "slstm-4-heads", "sru-square", "rglru-square"]
+IN_BOTH_TYPES = {"rnn-relu", "lstm", "indrnn", "sru"}  # of the others, float32 is checked by `-m slow`
+
+projections = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CELLS)
-def test_cell_keeps_every_law(name, dtype):
-    check_cell(CELLS[name], input_size=3, dtype=dtype)
+def in_types(names):
+    """Each name in float64, and in float32, which adds programs to compile and no equation."""
+    for name in names:
+        yield name, FLOAT64
+        yield pytest.param(name, FLOAT32, marks=[] if name in IN_BOTH_TYPES else pytest.mark.slow)
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
-@pytest.mark.parametrize("dtype", DTYPES)
+def name_of(value):
+    return value if isinstance(value, str) else str(value).removeprefix("torch.")
+
+
 @pytest.mark.parametrize(
-    "make",
-    [
-        lambda i, h: Jordan(i, h, 2, output_nonlinearity="relu"),
-        lambda i, h: ProjectedLSTM(i, h, 2),
-        lambda i, h: LSTM(i, h, bias=False),
-        lambda i, h: MogrifierLSTM(i, h, rounds=2, rank=1),
-        lambda i, h: SLSTM(i, h, heads=2),
-        lambda i, h: SRU(i, i),
-        lambda i, h: RGLRU(i, i),
-    ],
-    ids=["jordan-2", "projected", "no-bias", "mogrifier-low-rank", "slstm-heads", "sru-square", "rglru-square"],
+    ("name", "dtype"), [*in_types(name for name in CELLS if name != "lstm-mogrifier")], ids=name_of
 )
-def test_variant_keeps_every_law(make, dtype):
-    check_cell(make, input_size=2, examples=5, dtype=dtype)
+def test_cell_keeps_every_law(name, dtype):
+    check_cell(CELLS[name], input_size=INPUTS, hidden_size=UNITS, dtype=dtype)
+
+
+ROUNDS = {"2": {"rounds": 2}, "5": {}, "2-low-rank": {"rounds": 2, "rank": 1}}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "dtype"),
+    [
+        pytest.param(name, dtype, marks=[] if (name, dtype) == ("2", FLOAT64) else pytest.mark.slow)
+        for name, dtype in itertools.product(ROUNDS, DTYPES)
+    ],
+    ids=name_of,
+)
+def test_mogrifier_keeps_every_law(rounds, dtype):
+    """One round changes x by h, the next h by x; the same again takes long to compile and adds nothing."""
+    check_cell(partial(MogrifierLSTM, **ROUNDS[rounds]), input_size=INPUTS, hidden_size=UNITS, dtype=dtype)
+
+
+@projections
+@pytest.mark.parametrize(("name", "dtype"), [*in_types(VARIANTS)], ids=name_of)
+def test_variant_keeps_every_law(name, dtype):
+    inputs = UNITS if name.endswith("-square") else INPUTS
+    check_cell(BOX[name], input_size=inputs, hidden_size=UNITS, examples=5, dtype=dtype)
 
 
 def drifted(cell, inputs, state):

@@ -10,7 +10,7 @@ from recurra.errors import ConfigError
 from recurra.nn import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.state import map_leaves
 
-T, B, I, H = 6, 3, 4, 5
+T, B, I, H = 6, 3, 3, 5
 FLOAT64 = {"dtype": torch.float64}
 
 
@@ -62,7 +62,7 @@ CELLS = {
         "jordan": cells.Jordan,
         "lstm": cells.LSTM,
         "lstm-layernorm": cells.LayerNormLSTM,
-        "lstm-mogrifier": cells.MogrifierLSTM,
+        "lstm-mogrifier": partial(cells.MogrifierLSTM, rounds=2),
         "mgu": cells.MGU,
         "slstm": partial(cells.SLSTM, heads=H),
     }.items()

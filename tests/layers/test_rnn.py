@@ -1,6 +1,7 @@
 """`recurra.nn.RNN / LSTM / GRU` are torch.nn's: results, gradients, names, errors."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from recurra.state import map_leaves
 # torch says once that a projection runs on its own kernel; torch.nn.LSTM says the same
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 
-T, B, I, H, P = 5, 3, 2, 4, 3
+T, B, I, H, P = 5, 3, 3, 5, 2
 LENGTHS = torch.tensor([3, 5, 2])
 KINDS = {
     "rnn-tanh": ("RNN", {}),
@@ -51,20 +52,34 @@ def plain(outputs):
     return outputs.data if isinstance(outputs, PackedSequence) else outputs
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("with_hx", [False, True], ids=["zeros", "hx"])
-@pytest.mark.parametrize("form", ["batch", "unbatched", "packed", "packed-unsorted"])
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
-@pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_results_and_gradients_equal_torch(
-    kind, bias, num_layers, batch_first, bidirectional, form, with_hx, dtype, close, gradients
-):
-    ours, theirs = pair(
-        kind, dtype, bias=bias, num_layers=num_layers, batch_first=batch_first, bidirectional=bidirectional
-    )
+def all_forms():
+    """Everything together in float64; in float32, of which each form has programs of its own, `-m slow` tries most."""
+    ways = [[False, True]] * 5
+    for kind, form, two, bias, both_ways, batch_first, with_hx in itertools.product(
+        KINDS, ["batch", "unbatched", "packed", "packed-unsorted"], *ways
+    ):
+        for dtype in (torch.float32, torch.float64):
+            options = {"num_layers": 1 + two, "bias": bias, "bidirectional": both_ways, "batch_first": batch_first}
+            name = "-".join(
+                [
+                    kind,
+                    form,
+                    "two" if two else "one",
+                    "bias" if bias else "no-bias",
+                    "bidirectional" if both_ways else "forward",
+                    "batch-first" if batch_first else "time-first",
+                    "hx" if with_hx else "zeros",
+                    str(dtype).removeprefix("torch."),
+                ]
+            )
+            usual = dtype is torch.float64 or (form == "batch" and bias)
+            yield pytest.param(kind, options, form, with_hx, dtype, id=name, marks=[] if usual else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("kind", "options", "form", "with_hx", "dtype"), [*all_forms()])
+def test_results_and_gradients_equal_torch(kind, options, form, with_hx, dtype, close, gradients):
+    ours, theirs = pair(kind, dtype, **options)
+    batch_first = options["batch_first"]
     shape = (T, I) if form == "unbatched" else (B, T, I) if batch_first else (T, B, I)
     x = torch.randn(shape, dtype=dtype, requires_grad=True)
     lengths = LENGTHS if form == "packed-unsorted" else LENGTHS.sort(descending=True).values

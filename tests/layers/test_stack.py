@@ -8,7 +8,7 @@ from recurra.errors import ConfigError, EngineError, ShapeError, StateError
 from recurra.nn import Stack, Zoneout
 from recurra.state import detach, map_leaves, named_leaves
 
-T, B, I, H = 7, 3, 4, 5
+T, B, I, H = 7, 3, 3, 5
 FLOAT64 = {"dtype": torch.float64}
 
 

@@ -67,8 +67,19 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path):
     assert everything(tmp_path / "a")[1] != everything(tmp_path / "c")[1]
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "bpe"])
-@pytest.mark.parametrize("partition", ["sequential", "random"])
+@pytest.mark.parametrize(
+    ("partition", "tokenizer"),
+    [
+        ("sequential", "char"),
+        ("sequential", "word"),
+        ("random", "byte"),
+        ("random", "bpe"),
+        pytest.param("random", "char", marks=pytest.mark.slow),
+        pytest.param("random", "word", marks=pytest.mark.slow),
+        pytest.param("sequential", "byte", marks=pytest.mark.slow),
+        pytest.param("sequential", "bpe", marks=pytest.mark.slow),
+    ],
+)
 def test_resume_in_mid_epoch_equals_never_having_stopped(tmp_path, tokenizer, partition):
     settings = {"tokenizer": tokenizer, "partition": partition, "backprop": "7", "average": 0.9}
     whole = trainer(tmp_path / "whole", **settings)

@@ -17,19 +17,19 @@ from recurra.engine.aside import aside
 from recurra.errors import ShapeError
 from recurra.layers.stepping import Stepper
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "make_template"]
 
 
 def _template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
     if torch.compiler.is_dynamo_compiling():  # which reads neither caches nor constructors, but knows attributes
         from recurra.layers.templates import Templates, name_template
 
-        return getattr(Templates, name_template(_make_template, kind, *sizes, **options))  # type: ignore[no-any-return]
-    return _make_template(kind, *sizes, **options)
+        return getattr(Templates, name_template(kind, *sizes, **options))  # type: ignore[no-any-return]
+    return make_template(kind, *sizes, **options)
 
 
 @cache
-def _make_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
+def make_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> cells.Cell:
     """Return a layer's equations: a cell without numbers, to which the module's tensors are bound at every call."""
     template: cells.Cell = aside(kind, *sizes, device="meta", **options)  # no tracer takes part in it
     return template

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from recurra import cells
+from recurra.layers.rnn import make_template
+
 __all__ = ["Templates", "name_template"]
 
 
@@ -15,9 +18,9 @@ class Templates:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def name_template(make: Callable[..., Any], *arguments: Any, **options: Any) -> str:
-    """Return the name in `Templates` of what ``make(*arguments, **options)`` returns, always the same object."""
-    template = make(*arguments, **options)
-    name = f"_{id(template)}"  # which lives as long as the cache of `make`
+def name_template(kind: Callable[..., cells.Cell], *sizes: int, **options: Any) -> str:
+    """Return the name in `Templates` of what `recurra.layers.rnn.make_template` returns."""
+    template = make_template(kind, *sizes, **options)
+    name = f"_{id(template)}"  # which lives as long as the cache
     setattr(Templates, name, template)
     return name

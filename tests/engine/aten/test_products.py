@@ -29,6 +29,9 @@ PRODUCTS = {
         a + torch.bmm(h.unflatten(1, (2, 3)).transpose(0, 1), c.D).transpose(0, 1).flatten(1)
     ),
     "blocks first": lambda c, a, h: tanh(torch.einsum("hij,bhj->bhi", c.D, tanh(a).unflatten(1, (2, 3))).flatten(1)),
+    "in parts and over rows": lambda c, a, h: tanh(
+        torch.cat((h @ c.U).split([4, 2], -1)[::-1], -1) + torch.softmax(a + h @ c.U, -1) - h.mean(-1, keepdim=True)
+    ),
     "block_diag": lambda c, a, h: tanh(a + h @ torch.block_diag(*c.D)),
 }
 
