@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from recurra.cells import CELLS
-from recurra.engine import explain, operations
-from recurra.engine.aten import pointwise as reading
-from recurra.engine.aten.table import LOWERINGS
+from recurra.engine import explain
+from recurra.engine.capture.aten import pointwise as reading
+from recurra.engine.capture.aten.table import LOWERINGS
+from recurra.engine.graphs import operations
 from recurra.engine.llvm import pointwise as instructions
 from recurra.testing import check_cell
 from recurra.testing.case import make_case

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recurra.engine import scan
+from recurra.engine.capture.recording import find_tensor, replay
 from recurra.engine.compiled import make_plan
-from recurra.engine.interpreter import interpret
-from recurra.engine.recording import find_tensor, replay
+from recurra.engine.graphs.interpreter import interpret
 from recurra.testing.compare import assert_equal, assert_same, gradients
 
 UNARY = {

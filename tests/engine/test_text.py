@@ -8,7 +8,7 @@ import torch
 
 from recurra.cells.box import CELLS
 from recurra.engine.compiled import make_plan
-from recurra.engine.graph import Array, Builder, Graph, Weight
+from recurra.engine.graphs.graph import Array, Builder, Graph, Weight
 from recurra.engine.text import graph_from_text, graph_to_text, read_loop, write_loop
 from recurra.errors import EngineError
 

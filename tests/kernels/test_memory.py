@@ -19,10 +19,11 @@ from kernel_cases import (
     values,
 )
 
-from recurra.engine import loops, plans, scan, workspace
-from recurra.engine import script as script_module
+from recurra.engine import plans, scan
 from recurra.engine.llvm import compiler
-from recurra.engine.script import Script, ScriptWriter
+from recurra.engine.native import loops, workspace
+from recurra.engine.native import script as script_module
+from recurra.engine.native.script import Script, ScriptWriter
 from recurra.state import map_leaves
 
 GUARD = 64  # numbers before and after each array, a multiple of every alignment

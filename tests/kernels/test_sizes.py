@@ -19,7 +19,8 @@ from kernel_cases import (
 )
 from torch import nn
 
-from recurra.engine import scan, walk
+from recurra.engine import scan
+from recurra.engine.native import walk
 from recurra.state import map_leaves, named_leaves
 
 SIZES = [  # cell, input size, hidden size, rows, steps, type

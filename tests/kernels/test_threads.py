@@ -19,8 +19,8 @@ from kernel_cases import (
 )
 from torch import nn
 
-from recurra.engine import script, walk
 from recurra.engine.llvm.team import Team, team
+from recurra.engine.native import script, walk
 
 NAMES = ["lstm", "jordan", "slstm-4-heads", "gru-layernorm", "sru"]
 ROWS = {"few-rows": 3, "many-rows": 37}  # the first share channels, the second rows

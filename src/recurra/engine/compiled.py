@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.aten import LOWERINGS
-from recurra.engine.feeding import add_biases, find_feeds
-from recurra.engine.given import Given
-from recurra.engine.loops import DTYPES, Loop
-from recurra.engine.lowering import Split, split
-from recurra.engine.masking import mask
-from recurra.engine.native import run_loop_natively
+from recurra.engine.capture.aten import LOWERINGS
+from recurra.engine.capture.feeding import add_biases, find_feeds
+from recurra.engine.capture.lowering import Split, split
+from recurra.engine.capture.recording import Batch, Call, Reference, find_tensor, record, replay
+from recurra.engine.graphs.graph import CannotCompileError
+from recurra.engine.graphs.masking import mask
+from recurra.engine.native.autograd import run_loop_natively
+from recurra.engine.native.given import Given
+from recurra.engine.native.loops import DTYPES, Loop
 from recurra.engine.operator import is_traced, run_as_operation
-from recurra.engine.recording import Batch, Call, CannotCompileError, Reference, find_tensor, record, replay
 from recurra.state import map_leaves, named_leaves
 
 __all__ = ["Plan", "make_plan", "run_plan"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from recurra.engine.aten import HEAVY
+from recurra.engine.capture.aten import HEAVY
+from recurra.engine.capture.recording import Call
 from recurra.engine.choice import check_cell_methods, choose_path
 from recurra.engine.compiled import Plan
-from recurra.engine.graph import Graph, Node
+from recurra.engine.graphs.graph import Graph, Node
 from recurra.engine.llvm.schedule import Group, schedule
-from recurra.engine.recording import Call
 from recurra.state import named_leaves
 
 __all__ = ["Explanation", "explain"]

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn import Parameter
 
-from recurra.engine.backward import backward
-from recurra.engine.forward import forward
-from recurra.engine.given import Given, Left, Shape
-from recurra.engine.loops import Loop
+from recurra.engine.native.backward import backward
+from recurra.engine.native.forward import forward
+from recurra.engine.native.given import Given, Left, Shape
+from recurra.engine.native.loops import Loop
+from recurra.engine.native.workspace import Loan
 from recurra.engine.text import read_loop, write_loop
-from recurra.engine.workspace import Loan
 from recurra.errors import EngineError
 
 __all__ = ["PLAIN", "is_exporting", "is_traced", "run_as_operation"]
@@ -45,7 +45,7 @@ def is_traced(tensors: Iterable[Tensor]) -> bool:
 
 
 def run_as_operation(loop: Loop, steps: int, rows: int, given: Given) -> tuple[list[Tensor], list[Tensor]]:
-    """Run a loop as one operation of torch's; arguments and results as `recurra.engine.native.run_loop_natively`."""
+    """Run a loop as one operation of torch's; arguments and results as `native.autograd.run_loop_natively`."""
     text = write_loop(loop, tuple(given.feeds))
     feeds = list(given.feeds.values())
     states = [state.to(loop.dtype) for state in given.states]

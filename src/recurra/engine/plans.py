@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.engine.capture.recording import tensors_of
+from recurra.engine.capture.signature import quick_signature, signature
 from recurra.engine.compiled import Plan, make_plan, run_plan
+from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.loop import run_loop
-from recurra.engine.recording import CannotCompileError, tensors_of
-from recurra.engine.signature import quick_signature, signature
 from recurra.state import map_leaves, named_leaves
 
 __all__ = ["find_plan"]

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.aten import LOWERINGS
+from recurra.engine.capture.aten import LOWERINGS
+from recurra.engine.capture.lowering import Split, split
+from recurra.engine.capture.recording import record, replay
+from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.llvm import entry
 from recurra.engine.llvm.compiler import Program, compile_graph
-from recurra.engine.lowering import Split, split
-from recurra.engine.recording import CannotCompileError, record, replay
 from recurra.state import named_leaves
 
 __all__ = ["CLOSE", "CompiledStep", "Leaf", "Space", "compile_step", "is_plain", "special_mode"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, empty_like, get_num_threads, nn
 
+from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.llvm.entry import THREADS, enter
-from recurra.engine.recording import CannotCompileError
 from recurra.engine.step import CLOSE, CompiledStep, Space, compile_step, is_plain, special_mode
 from recurra.state import map_leaves, named_leaves
 

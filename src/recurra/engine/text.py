@@ -9,10 +9,10 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from recurra.engine.graph import LEAVES, REDUCTIONS, Array, Graph, Node, Weight
-from recurra.engine.loops import DTYPES, Loop
-from recurra.engine.masking import Masked
-from recurra.engine.operations import OPERATIONS
+from recurra.engine.graphs.graph import LEAVES, REDUCTIONS, Array, Graph, Node, Weight
+from recurra.engine.graphs.masking import Masked
+from recurra.engine.graphs.operations import OPERATIONS
+from recurra.engine.native.loops import DTYPES, Loop
 from recurra.errors import EngineError
 
 __all__ = ["Text", "graph_from_text", "graph_to_text", "read_loop", "write_loop"]

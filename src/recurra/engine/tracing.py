@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from recurra.engine.aside import aside
+from recurra.engine.capture.recording import tensors_of
 from recurra.engine.compiled import Plan, run_plan
 from recurra.engine.loop import run_loop
 from recurra.engine.operator import PLAIN, is_exporting
 from recurra.engine.plans import find_plan
-from recurra.engine.recording import tensors_of
 from recurra.state import from_named, map_leaves, named_leaves
 
 __all__ = ["find_plan_aside", "find_runner"]

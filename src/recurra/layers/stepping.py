@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, empty_like, get_num_threads, nn
 
+from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.llvm.entry import THREADS, enter
-from recurra.engine.recording import CannotCompileError
 from recurra.engine.step import CompiledStep, Leaf, Space, compile_step, special_mode
 from recurra.errors import RecurraError
 

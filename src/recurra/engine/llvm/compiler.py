@@ -19,7 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from recurra.engine.graph import Graph
+from recurra.engine.graphs.graph import Graph
 from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
 from recurra.engine.llvm.schedule import schedule

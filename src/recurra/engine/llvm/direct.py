@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from recurra.engine.graph import Node
+from recurra.engine.graphs.graph import Node
 from recurra.engine.llvm.emitter import Emitter
 from recurra.engine.llvm.frame import i, i1, i32, i64, pointer
 from recurra.engine.llvm.schedule import Group, Home, ProductSet

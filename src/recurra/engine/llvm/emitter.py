@@ -16,7 +16,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from recurra.engine.graph import Node
+from recurra.engine.graphs.graph import Node
 from recurra.engine.llvm.frame import i, i1, i32, i64, pointer
 from recurra.engine.llvm.pointwise import INSTRUCTIONS
 from recurra.engine.llvm.products import Products

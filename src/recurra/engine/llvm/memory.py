@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from recurra.engine.graph import Graph, Node
+from recurra.engine.graphs.graph import Graph, Node
 from recurra.engine.llvm.frame import Frame, i, i32
 from recurra.engine.llvm.schedule import MAX_GATES, Group, Home, ProductSet, Schedule
 from recurra.engine.llvm.target import Target

@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from recurra.engine.graph import Node
+from recurra.engine.graphs.graph import Node
 from recurra.engine.llvm.maths import Maths
 
 __all__ = ["INSTRUCTIONS"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recurra.engine.graph import Node
+from recurra.engine.graphs.graph import Node
 from recurra.engine.llvm.frame import i, i32, i64
 from recurra.engine.llvm.memory import Memory
 from recurra.engine.llvm.packing import packer

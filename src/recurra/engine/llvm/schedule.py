@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from recurra.engine.graph import REDUCTIONS, Graph, Node
-from recurra.engine.recording import CannotCompileError
+from recurra.engine.graphs.graph import REDUCTIONS, CannotCompileError, Graph, Node
 
 __all__ = ["Group", "Home", "ProductSet", "Schedule", "schedule"]
 

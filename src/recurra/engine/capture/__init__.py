@@ -1,0 +1,1 @@
+"""From a cell's step in PyTorch to a graph: recorded, split at the loop, read operation by operation."""

@@ -1,0 +1,1 @@
+"""One step as a graph: the language of the engine, its operations, derivatives and masks."""

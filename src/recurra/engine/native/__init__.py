@@ -1,0 +1,1 @@
+"""Compiled loops on tensors: memory, the scripts of a forward and a backward pass, and autograd."""
