@@ -27,7 +27,7 @@ ROWS = {"few-rows": 3, "many-rows": 37}  # the first share channels, the second 
 
 
 @pytest.fixture(autouse=True)
-def _share_even_a_little_work(monkeypatch):
+def _share_even_a_little_work(monkeypatch, new_plans):
     monkeypatch.setattr(walk, "SMALL", 0)
 
 
@@ -42,6 +42,14 @@ def test_threads_share_the_work(threads, name, count, rows):
     together = everything(cell, inputs, state, **masks, backend="llvm")
     assert_same(together, alone)
     assert_same(together, everything(cell, inputs, state, **masks, backend="loop"))
+
+
+@pytest.mark.parametrize("name", ["lstm", "jordan", "slstm-4-heads"])
+def test_threads_share_channels_where_matrices_are_large(monkeypatch, threads, name):
+    monkeypatch.setattr(walk, "MATRICES_BYTES", 0)
+    threads(2)
+    cell = make(name, hidden_size=17)
+    assert_like_reference(cell, inputs_for(cell, 6, 37), state_for(cell, 37), **masks_for(6, 37, "lengths", "reset"))
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)

@@ -4,8 +4,9 @@ A call from Python costs more for every argument, and a torch operation costs mo
 said in one array of 64-bit words, and a native function copies states in and out and starts the threads.
 
 Threads that share a step wait for each other, and where another process has a core, for as long as that keeps it:
-milliseconds, for a step of microseconds. So after such a wait calls take one thread for a while: as many as the step
-says that waited. Results are the same with any number of threads.
+milliseconds, for a step of microseconds. So after such a wait the next call takes one thread, and from one such wait to
+the next that follows it twice as many do, up to what the step says that waited. Results are the same with any number of
+threads.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ def _write(module: ir.Module) -> None:
     fill = module.declare_intrinsic("llvm.memset", [pointer, i64])
     false = ir.Constant(ir.IntType(1), 0)
 
-    alone = ir.GlobalVariable(module, i64, "alone")
-    alone.initializer, alone.linkage = i64(0), "internal"
+    alone, penalty = (ir.GlobalVariable(module, i64, name) for name in ("alone", "penalty"))
+    for variable in (alone, penalty):
+        variable.initializer, variable.linkage = i64(0), "internal"
 
     def word(place: Any, kind: Any = i64) -> Any:
         place = i64(place) if isinstance(place, int) else place
@@ -125,7 +127,11 @@ def _write(module: ir.Module) -> None:
             fork = b.inttoptr(i64(team().fork_address), kind.as_pointer())
             work = b.inttoptr(i64(team().trampoline), pointer)
             b.call(fork, [work, words, b.trunc(threads, i32), i32(0)])
-            b.store(word(WAITED), alone)
+            most, before = word(WAITED), b.load(penalty, typ=i64)
+            twice = b.add(b.add(before, before), i64(1))
+            next_penalty = b.select(b.icmp_signed("<", twice, most), twice, most)  # 0 if nobody waited
+            b.store(next_penalty, penalty)
+            b.store(next_penalty, alone)
         with one:
             kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, i64, i64, i64, i64, pointer])
             target = word(FUNCTION, kind.as_pointer())

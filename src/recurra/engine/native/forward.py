@@ -70,6 +70,7 @@ def _write(loop: Loop, steps: int, rows: int, trains: bool, depths: dict[int, in
         walk.array("stream", n, place, 0)
     script.wait()
     for first, last in spans:
+        script.pause()
         count = (last - first) * rows
         for n, (x, depth, width, _) in feeds.items():
             left = Matrix(x.plus(first * rows * depth * script.size), depth, 1)

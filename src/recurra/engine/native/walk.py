@@ -13,7 +13,10 @@ from recurra.engine.native.script import At, ScriptWriter, Strides
 __all__ = ["Walk", "choose_threads", "pieces"]
 
 PIECE_BYTES = 3 << 18  # of streams and gradients at a time: what a core's second cache holds beside the weights
-LEAST_ROWS = 128  # of a core's share in a product, for it to be as fast as a large one
+LEAST_ROWS = 256  # of a core's share in a product, for it to be as fast as a large one
+MATRICES_BYTES = (
+    3 << 19
+)  # of the loop's matrices that a core keeps in its second cache; of larger ones, each keeps a part
 SMALL = 500_000  # multiply-adds of all rows and steps for which waking a second thread does not pay
 
 
@@ -25,7 +28,8 @@ def choose_threads(
     work = program.work + sum(depth * graph.streams[n].width for n, depth in depths.items())
     if steps * rows * work < SMALL:
         threads = 1
-    by_rows = program.by_rows_only or rows >= 8 * threads
+    matrices = 4 * sum(program.layout.packed)
+    by_rows = program.by_rows_only or (rows >= 8 * threads and matrices <= MATRICES_BYTES)
     return (min(threads, rows) if by_rows else threads), by_rows
 
 
