@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from recurra.config import check_at_least
-from recurra.engine.native.workspace import release
 from recurra.errors import ConfigError
 from recurra.inspection.kept import kept_bytes
 from recurra.inspection.reading import quiet, read_tokens, trained
@@ -58,9 +57,7 @@ class Cost:
     points: list[CostPoint]
 
 
-def measure_cost(
-    model: LanguageModel, tokens: Any, *, rows: int, windows: Sequence[int] = (16, 64, 256, 1024)
-) -> Cost:
+def measure_cost(model: LanguageModel, tokens: Any, *, rows: int, windows: Sequence[int] = (16, 64, 256, 1024)) -> Cost:
     """Measure what gradients over windows of several lengths cost, without the noise of training.
 
     Dropout, where a model is trained with it, keeps its masked inputs as well: one array of (T, B, features) for each.
@@ -84,7 +81,6 @@ def measure_cost(
             memory, loss, seconds = _measure(model, _take(ids, rows, window + 1))
             predicted = memory if len(points) < 2 or expected is None else expected
             points.append(CostPoint(window, memory, predicted, seconds / (rows * window), loss))
-        release()
     return Cost(rows, points)
 
 
@@ -113,7 +109,6 @@ def _take(ids: Tensor, rows: int, length: int) -> Tensor:
 
 def _measure(model: LanguageModel, text: Tensor) -> tuple[int, int, float]:
     """Return the bytes that layers and loss of a text (T+1, B) keep, and the seconds of a pass; the first warms up."""
-    release()  # memory of earlier scans, larger than what is needed, would be counted whole
     ours = [*model.parameters(), *model.buffers(), text]
     layers, whole, _ = _pass(model, text, ours)
     times: list[float] = []

@@ -211,22 +211,25 @@ def _measure_prompt(model: LanguageModel, prompt: str) -> PromptFlow:
     squares = gradient[:, 0].double().square().sum(-1)
     if not bool(squares.isfinite().all()):
         raise DivergedError("the gradient at the end of the prompt is not a finite number; the run has diverged")
-    pieces = [model.vocabulary.decode_bytes([token]) for token in ids.tolist()]
-    words: list[tuple[bytes, float]] = []
-    open_word = False
-    for piece, square in zip(pieces, squares.tolist(), strict=True):
-        if open_word and not piece[:1].isspace():
-            words[-1] = words[-1][0] + piece, words[-1][1] + square
-        elif piece.strip():
-            words.append((piece, square))
-        if piece.strip():
-            open_word = not piece[-1:].isspace()
-        else:
-            open_word = False
+    words = _by_word([model.vocabulary.decode_bytes([token]) for token in ids.tolist()], squares.tolist())
     return PromptFlow(
         [model.vocabulary.symbol(token) for token in ids.tolist()],
         squares.sqrt().tolist(),
-        [word.strip().decode("utf-8", "replace") for word, _ in words],
+        [word.decode("utf-8", "replace") for word, _ in words],
         [square**0.5 for _, square in words],
         model.vocabulary.symbol(int(best)),
     )
+
+
+def _by_word(pieces: list[bytes], squares: list[float]) -> list[tuple[bytes, float]]:
+    """Join tokens into words, split at white space, and sum their squares; white space itself counts nothing."""
+    words: list[tuple[bytes, float]] = []
+    is_open = False
+    for piece, square in zip(pieces, squares, strict=True):
+        word = piece.strip()
+        if is_open and word and not piece[:1].isspace():
+            words[-1] = words[-1][0] + word, words[-1][1] + square
+        elif word:
+            words.append((word, square))
+        is_open = bool(word) and not piece[-1:].isspace()
+    return words

@@ -42,7 +42,7 @@ NAMES: dict[type[Any], Names] = {
 
 
 class _Sigmoids(TorchDispatchMode):
-    """Within it, `found` collects the results of sigmoids, however they were called, and `has_tanh` is set by a tanh."""
+    """Within it, `found` collects the results of sigmoids, however called, and `has_tanh` is set by a tanh."""
 
     def __init__(self) -> None:
         super().__init__()

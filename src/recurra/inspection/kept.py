@@ -29,10 +29,10 @@ def kept_bytes(result: Tensor, *, apart_from: Iterable[Tensor] = ()) -> int:
     ours = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
     found: dict[int, int] = {}
     for node in _nodes(result.grad_fn):
-        for tensor in _tensors(_refers_to(node), set()):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in ours:
-                found[storage.data_ptr()] = storage.nbytes()
+        for tensor, size in _tensors(_refers_to(node), set()):
+            address = tensor.untyped_storage().data_ptr()
+            if address not in ours:
+                found[address] = size
     return sum(found.values())
 
 
@@ -53,16 +53,16 @@ def _refers_to(node: Any) -> list[Any]:
     return [getattr(node, name) for name in dir(node) if name.startswith(SAVED)]
 
 
-def _tensors(thing: Any, seen: set[int]) -> Iterator[Tensor]:
-    """Every tensor in a tree of containers, and in memory that compiled scans have on loan."""
+def _tensors(thing: Any, seen: set[int]) -> Iterator[tuple[Tensor, int]]:
+    """Every tensor in a tree of containers, and in memory that compiled scans have on loan, with the bytes it holds."""
     if id(thing) in seen:
         return
     seen.add(id(thing))
     if isinstance(thing, Tensor):
-        yield thing
+        yield thing, thing.untyped_storage().nbytes()
     elif isinstance(thing, dict):
-        yield from (t for value in thing.values() for t in _tensors(value, seen))
+        yield from (found for value in thing.values() for found in _tensors(value, seen))
     elif isinstance(thing, list | tuple):
-        yield from (t for value in thing for t in _tensors(value, seen))
-    elif isinstance(thing, Loan):
-        yield from _tensors(vars(thing), seen)
+        yield from (found for value in thing for found in _tensors(value, seen))
+    elif isinstance(thing, Loan):  # its memory may be larger, by chance: what an earlier scan happened to give back
+        yield thing.tensor, thing.tensor.numel() * thing.tensor.element_size()

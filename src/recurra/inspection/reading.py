@@ -20,7 +20,7 @@ __all__ = ["by_layer", "carried_state", "quiet", "read_prompt", "read_tokens", "
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Within it, a model is in evaluation mode; each module's own mode and torch's generators are as before after it."""
+    """Within it, a model is in evaluation mode; after it, modes of modules and torch's generators are as before."""
     modes = [(module, module.training) for module in model.modules()]
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices):
@@ -45,7 +45,9 @@ def read_tokens(model: LanguageModel, tokens: Any, *, least: int) -> Tensor:
     if ids.ndim != 1 or ids.is_floating_point():
         raise CorpusError(f"a text to inspect is one row of token ids, not {ids.dtype} of shape {tuple(ids.shape)}")
     if len(ids) < least:
-        raise CorpusError(f"the text has {len(ids)} tokens, but looking at it takes at least {least}; give a longer one")
+        raise CorpusError(
+            f"the text has {len(ids)} tokens, but looking at it takes at least {least}; give a longer one"
+        )
     size = len(model.vocabulary)
     if int(ids.min()) < 0 or int(ids.max()) >= size:
         raise CorpusError(f"the text has token {int(ids.max())}, but the vocabulary ends at {size - 1}; encode it anew")

@@ -165,7 +165,9 @@ def _stories(model: LanguageModel, text: Tensor, warmup: int, layers: list[_Laye
     columns = [readable_features(model.vocabulary, row.tolist()) for row in text.T]
     half = len(columns) // 2
     halves = (slice(0, half), slice(half, None))
-    places = [(n, leaf, acts.double().cpu()) for n, layer in enumerate(layers) for leaf, acts in layer.activations.items()]
+    places = [
+        (n, leaf, acts.double().cpu()) for n, layer in enumerate(layers) for leaf, acts in layer.activations.items()
+    ]
     stories = []
     for feature in columns[0]:
         values = torch.stack([column[feature] for column in columns], 1)[warmup:]
