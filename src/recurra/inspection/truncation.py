@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from recurra.config import check_at_least
-from recurra.engine import Full, Policy, Truncated
+from recurra.data import NOTHING
 from recurra.errors import DivergedError
 from recurra.inspection.reading import carried_state, quiet, read_tokens, stretches, trained
 from recurra.models import LanguageModel
+from recurra.state import map_leaves
 
 __all__ = ["TruncationError", "measure_truncation"]
 
@@ -61,17 +62,42 @@ def measure_truncation(
     warmup = min(steps, len(ids) - 1 - steps)
     with quiet(model):
         text = stretches(ids, max(1, TOKENS_LOOKED_AT // steps), warmup + steps + 1)
-        state, text = carried_state(model, text[:warmup]), text[warmup:]
+        states = _states(model, text[warmup:-1], carried_state(model, text[:warmup]))
+        text = text[warmup:]
+        full = _gradient(model, parameters, text, states, steps)
+        cuts = sorted(set(windows))
+        return [_compare(w, full if w >= steps else _gradient(model, parameters, text, states, w), full) for w in cuts]
 
-        def gradient(policy: Policy) -> Tensor:
-            with torch.enable_grad():
-                features, _ = model.features(text[:-1], state, backprop=policy)
-                nats = model.nats(features.raw, text[1:])
-            parts = torch.autograd.grad(nats, parameters, allow_unused=True)
-            return torch.cat([part.flatten() for part in parts if part is not None])
 
-        full = gradient(Full())
-        return [_compare(w, full if w >= steps else gradient(Truncated(w)), full) for w in sorted(set(windows))]
+@torch.no_grad()
+def _states(model: LanguageModel, text: Tensor, state: Any) -> list[Any]:
+    """Return the state before each step of a text (T, B)."""
+    before = []
+    for x in model.embedding(text):
+        before.append(state)
+        _, state = model.stack.step(x, state)
+    return before
+
+
+def _gradient(model: LanguageModel, parameters: list[Tensor], text: Tensor, states: list[Any], window: int) -> Tensor:
+    """Return the gradient of the nats of a text (T + 1, B), cut at the border of every window; all parameters in one.
+
+    Once every window has the state that it starts from, none needs the one before: all are read side by side.
+    """
+    start = map_leaves(lambda *leaves: torch.cat(leaves), *states[::window])
+    read, targets = (_side_by_side(piece, window, fill) for piece, fill in ((text[:-1], 0), (text[1:], NOTHING)))
+    with torch.enable_grad():
+        features, _ = model.features(read, start)
+        nats = model.nats(features.raw, targets)
+    parts = torch.autograd.grad(nats, parameters, allow_unused=True)
+    return torch.cat([part.flatten() for part in parts if part is not None])
+
+
+def _side_by_side(text: Tensor, window: int, fill: int) -> Tensor:
+    """Cut a text (T, B) into K windows, the last one filled up: (window, K·B)."""
+    short = -len(text) % window
+    whole = torch.cat([text, text.new_full((short, text.shape[1]), fill)])
+    return whole.unflatten(0, (-1, window)).transpose(0, 1).flatten(1).contiguous()
 
 
 def _compare(window: int, cut: Tensor, full: Tensor) -> TruncationError:
