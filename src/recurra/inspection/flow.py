@@ -20,8 +20,8 @@ from recurra.state import map_leaves, named_leaves
 
 __all__ = ["Flow", "LayerFlow", "PromptFlow", "TruncationError", "flow_by_lag", "measure_flow", "state_gradients"]
 
-LEAST_TOKENS = 4
-"""Two steps, a token to predict, and a choice of where."""
+LEAST_TOKENS = 3
+"""Two steps and a token to predict."""
 
 FADED = 0.01
 """Share of a gradient below which it moves no weight to speak of."""
@@ -107,13 +107,13 @@ def measure_flow(
         tokens: (N,) int64. In a short text fewer lags and positions are looked at.
         windows: of truncation, see `measure_truncation`; default powers of two up to `lags`.
         prompt: a text to look at by token, see `PromptFlow`.
-    Raises: CorpusError for a text of fewer than 4 tokens; VocabularyError for a prompt that cannot be read;
+    Raises: CorpusError for a text of fewer than three tokens; VocabularyError for a prompt that cannot be read;
         DivergedError if the loss is no finite number.
     """
     check_at_least(1, lags=lags, positions=positions)
     ids = read_tokens(model, tokens, least=LEAST_TOKENS)
-    lags = min(lags, len(ids) - 2)
-    warmup = min(lags, len(ids) - 2 - lags)
+    lags = min(lags, len(ids) - 1)
+    warmup = min(lags, len(ids) - 1 - lags)
     with quiet(model):
         text = stretches(ids, positions, warmup + lags + 1)
         target = text[-1]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from recurra.config import check_at_least
 from recurra.data import NOTHING
-from recurra.errors import DivergedError
 from recurra.inspection.reading import carried_state, quiet, read_tokens, stretches, trained
 from recurra.models import LanguageModel
 from recurra.state import map_leaves
@@ -50,8 +49,9 @@ def measure_truncation(
         windows: steps between cuts. From `steps` on nothing is cut, and the cosine is 1.
         steps: length of the stretches; default four times the longest window, as far as the text and 2,048 steps
             allow. About 4,096 tokens are read, each stretch after a warm-up that gives it a state to start from.
-    Returns: one entry per distinct window, ascending; nothing if no parameter is trained.
-    Raises: CorpusError for a text of fewer than two tokens; DivergedError if a gradient is no finite number.
+    Returns: one entry per distinct window, ascending; nothing if no parameter is trained, or if the full gradient is
+        beyond what numbers of its type can hold, as explosion makes it.
+    Raises: CorpusError for a text of fewer than two tokens.
     """
     check_at_least(1, steps=steps, **{f"windows[{n}]": window for n, window in enumerate(windows)})
     ids = read_tokens(model, tokens, least=2)
@@ -65,6 +65,8 @@ def measure_truncation(
         states = _states(model, text[warmup:-1], carried_state(model, text[:warmup]))
         text = text[warmup:]
         full = _gradient(model, parameters, text, states, steps)
+        if not bool(full.isfinite().all()):
+            return []
         cuts = sorted(set(windows))
         return [_compare(w, full if w >= steps else _gradient(model, parameters, text, states, w), full) for w in cuts]
 
@@ -103,9 +105,7 @@ def _side_by_side(text: Tensor, window: int, fill: int) -> Tensor:
 def _compare(window: int, cut: Tensor, full: Tensor) -> TruncationError:
     cut, full = cut.double(), full.double()
     both, whole = float(cut.norm()), float(full.norm())
-    if not (torch.isfinite(cut).all() and torch.isfinite(full).all()):
-        raise DivergedError(f"the gradient at a window of {window} is not a finite number; the run has diverged")
     if not both or not whole:  # a perfect model has none
         return TruncationError(window, float(both == whole), float(both != whole))
-    cosine = min(1.0, float(cut @ full) / (both * whole))
+    cosine = 1.0 if torch.equal(cut, full) else min(1.0, float(cut @ full) / (both * whole))
     return TruncationError(window, cosine, float((cut - full).norm()) / whole)
