@@ -56,13 +56,14 @@ def _count_since(texts: list[str], ends: Callable[[str], bool]) -> list[float]:
 
 
 def _inside(texts: list[str]) -> list[tuple[float, float]]:
-    """Return after each token whether a quotation and a bracket are open.
+    """Return for each token whether a quotation and a bracket are open after any of its characters.
 
     A blank line closes both: one forgotten mark must not turn the rest of the text inside out.
     """
     whole = "".join(texts)
     at, closing, depth, states = 0, "", 0, []
     for text in texts:
+        quoted, bracketed = bool(closing) and not text, depth > 0 and not text
         for c in text:
             before, after = whole[at - 1 : at], whole[at + 1 : at + 2]
             if closing and c == closing and not (c == "'" and after.isalnum()):
@@ -77,6 +78,6 @@ def _inside(texts: list[str]) -> list[tuple[float, float]]:
                 depth = max(0, depth - 1)
             elif c == "\n" and before == "\n":
                 closing, depth = "", 0
-            at += 1
-        states.append((float(bool(closing)), float(depth > 0)))
+            quoted, bracketed, at = quoted or bool(closing), bracketed or depth > 0, at + 1
+        states.append((float(quoted), float(bracketed)))
     return states
