@@ -99,7 +99,7 @@ def _side_by_side(text: Tensor, window: int, fill: int) -> Tensor:
     """Cut a text (T, B) into K windows, the last one filled up: (window, K·B)."""
     short = -len(text) % window
     whole = torch.cat([text, text.new_full((short, text.shape[1]), fill)])
-    return whole.unflatten(0, (-1, window)).transpose(0, 1).flatten(1).contiguous()
+    return whole.reshape(-1, window, text.shape[1]).transpose(0, 1).flatten(1).contiguous()
 
 
 def _compare(window: int, cut: Tensor, full: Tensor) -> TruncationError:
