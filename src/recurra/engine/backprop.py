@@ -72,6 +72,9 @@ class Policy:
 
     memory: Memory = STORE
 
+    is_regular = True
+    """Are the spans of a stream of so many steps always the same?"""
+
     def windows(self, steps: int) -> Iterator[Window]:
         """Yield the windows of a sequence, between which the gradient of the state is cut."""
         yield Window(0, 0, steps)
@@ -92,6 +95,13 @@ class Policy:
 
     def check(self, cell: Any, inputs: Any) -> None:
         """Raise BackpropError if a cell that reads inputs (T, B, ...) cannot be differentiated in this way."""
+
+    def check_layers(self, layers: int) -> None:
+        """Raise BackpropError if gradients cannot travel so through so many layers of cells."""
+
+    def start(self, cell: Any, state: Any) -> Any:
+        """Return what a scan of a cell begins from, given a state: the state, and what is carried beside it."""
+        return state
 
     def value(self, state: Any) -> Any:
         """Return the state of the cells, without what a policy carries beside it."""
@@ -187,6 +197,8 @@ def unroll(
     Gradient: flows through the state but where the policy cuts it, and into the given state.
     """
     windows = list(policy.windows(_steps(sequence)))
+    if len(windows) == 1:
+        return policy.memory.fold(segment, sequence, state, captured)
     values: list[Any] = []
     kept = state
     for n, (start, first, stop) in enumerate(windows):
@@ -227,4 +239,4 @@ def check_positive(name: str, value: int) -> None:
 def _steps(sequence: Any) -> int:
     while not isinstance(sequence, Tensor):
         sequence = sequence[0]
-    return len(sequence)
+    return sequence.shape[0]

@@ -44,7 +44,7 @@ class Plan:
         self.read = [feeds[n].x if n in feeds else stream.number for n, stream in enumerate(self.split.streams)]
         self.biases = [feed.bias for feed in feeds.values() if feed.bias is not None]
 
-    def loop(self, *, reset: bool, alive: bool, gate: bool, fresh_has_gradient: bool) -> Loop:
+    def loop(self, *, reset: bool, alive: bool, gate: bool = False, fresh_has_gradient: bool) -> Loop:
         """Return the loop with or without masks."""
         key = (reset, alive, gate, fresh_has_gradient)
         if key not in self.loops:

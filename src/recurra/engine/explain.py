@@ -80,7 +80,7 @@ def explain(cell: Any, inputs: Any = None, *, backend: str = "auto") -> Explanat
 
 
 def _explain_plan(name: str, backend: str, reason: str, plan: Plan, leaves: list[str]) -> Explanation:
-    loop = plan.loop(reset=False, alive=False, gate=False, fresh_has_gradient=False)
+    loop = plan.loop(reset=False, alive=False, fresh_has_gradient=False)
     derivative = loop.derivative
     histories = [f"state {leaves[n]}".rstrip() for n in sorted(derivative.histories)]
     numbers = sum(node.channels for node in derivative.kept) + sum(loop.graph.carries[n] for n in derivative.histories)

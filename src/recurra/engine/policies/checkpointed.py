@@ -59,9 +59,7 @@ class Checkpointed(Policy):
         """The loss is computed anew with the layers; scans inside a segment keep everything."""
         return self, super().within[1]
 
-    def plan(
-        self, segment: Segment, sequence: Any, state: Any, captured: Captured = lambda: ()
-    ) -> Schedule:
+    def plan(self, segment: Segment, sequence: Any, state: Any, captured: Captured = lambda: ()) -> Schedule:
         """Say what an unrolling will cost, in memory and in computing again; arguments as of `unroll`.
 
         Raises: BackpropError if the budget cannot work; it names the smallest that can.
@@ -143,5 +141,3 @@ def parse_bytes(memory: int | str) -> int:
     if size < 1:
         raise BackpropError(f"the memory of checkpointed back-propagation must be positive, not '{memory}'")
     return size
-
-

@@ -96,8 +96,14 @@ def check_diagonal(cell: Any, x: Any) -> None:
         with torch.enable_grad():
             _, final = cell.step(x, refilled(cell.zero_state(len(like)), iter(starts)))
         # If all is as it should be, a weight v on the units is the same weight on their derivatives.
-        factors = [*(v.expand_as(start) for start in starts), *(spread(v[None], p.shape)[0] for p in parameters.values())]
-        names = [*("a unit of its state depends on others" for _ in starts), *(f"its {n} acts on several" for n in parameters)]
+        factors = [
+            *(v.expand_as(start) for start in starts),
+            *(spread(v[None], p.shape)[0] for p in parameters.values()),
+        ]
+        names = [
+            *("a unit of its state depends on others" for _ in starts),
+            *(f"its {n} acts on several" for n in parameters),
+        ]
         for leaf in named_leaves(final).values():
             if not leaf.requires_grad:
                 continue
@@ -108,9 +114,10 @@ def check_diagonal(cell: Any, x: Any) -> None:
                 for seed in (torch.ones_like(v), v)
             )
             for one, other, factor, name in zip(plain, weighted, factors, names, strict=True):
-                if one is not None and other is not None:
-                    if (one * factor - other).abs().max() > SAME.get(like.dtype, 1e-2) * one.abs().max():
-                        raise _refused(cell, name)
+                if one is None or other is None:
+                    continue
+                if (one * factor - other).abs().max() > SAME.get(like.dtype, 1e-2) * one.abs().max():
+                    raise _refused(cell, name)
 
 
 def _refused(cell: Any, reason: str) -> BackpropError:

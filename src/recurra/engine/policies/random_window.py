@@ -41,6 +41,8 @@ class RandomWindow(Policy):
     def __post_init__(self) -> None:
         check_positive("window", self.n)
 
+    is_regular = False
+
     @property
     def span(self) -> int:  # type: ignore[override]
         """The nominal length."""

@@ -307,7 +307,7 @@ class _Generators:
         """Draw from here inside, and go on outside as if nothing had been drawn."""
         with torch.random.fork_rng([self.device] if self.device else []):
             torch.set_rng_state(self.cpu)
-            if self.cuda is not None:
+            if self.cuda is not None and self.device is not None:
                 torch.cuda.set_rng_state(self.cuda, self.device)
             yield
 

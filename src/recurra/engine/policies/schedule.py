@@ -1,8 +1,8 @@
 """Which states to keep so that a sequence can be gone through backwards in a given memory: arithmetic alone.
 
-Time is cut into segments of equal length. A segment is run in one of two ways: *taped*, all that its backward pass reads
-is kept, or *untaped*, for its values alone. Before a segment is taped again, the state at its beginning is needed: it is
-kept, or computed from an earlier one.
+Time is cut into segments of equal length. A segment is run in one of two ways: *taped*, all that its backward pass
+reads is kept, or *untaped*, for its values alone. Before a segment is taped again, the state at its beginning is
+needed: it is kept, or computed from an earlier one.
 """
 
 from __future__ import annotations
