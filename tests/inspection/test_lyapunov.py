@@ -15,8 +15,8 @@ from recurra.layers import Stack
 
 LITERATURE = 0.02
 """Share by which an exponent may differ from the literature's: what a few thousand steps can tell."""
-ZERO = 0.01
-"""Per unit of time: an exponent that is zero is found up to how much one orbit's speed varies over its length."""
+ZERO = 0.02
+"""Per unit of time, three standard errors: as much does the speed along an orbit vary over the length of the run.
 RADIUS = 0.03
 EXACT = 1e-6
 

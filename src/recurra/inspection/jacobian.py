@@ -95,7 +95,7 @@ class StateMap:
                 at += width
             else:
                 leaves[path] = leaf
-        return from_named(map_leaves(self._cast, like), leaves)
+        return from_named(map_leaves(self.cast, like), leaves)
 
     def fresh(self, rows: int) -> Tensor:
         """Return the state that the cell starts from, (B, N)."""
@@ -103,7 +103,7 @@ class StateMap:
 
     def __call__(self, x: Any, flat: Tensor) -> Tensor:
         """Return the next state (B, N); x and state of B rows, or x None for a cell that reads nothing."""
-        x = None if x is None else map_leaves(self._cast, x)
+        x = None if x is None else map_leaves(self.cast, x)
         _, state = self.cell.step(x, self.unflatten(flat))
         return self.flatten(state)
 
@@ -155,7 +155,8 @@ class StateMap:
                     pieces.append(torch.zeros_like(start))
         return torch.cat(pieces).detach().reshape(rows, size, size)
 
-    def _cast(self, leaf: Tensor) -> Tensor:
+    def cast(self, leaf: Tensor) -> Tensor:
+        """Return a leaf as the map computes with it; numbers that are not floating stay."""
         return leaf.to("cpu", self.dtype) if leaf.is_floating_point() else leaf.cpu()
 
     @torch.no_grad()
@@ -229,7 +230,8 @@ def _block_radius(power: Tensor) -> float:
 def _make_dual(primal: Tensor, tangent: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the first loads what torch itself deprecates
-        return forward_ad.make_dual(primal, tangent)
+        dual: Tensor = forward_ad.make_dual(primal, tangent)
+        return dual
 
 
 def _rows(x: Any, index: Tensor) -> Any:
@@ -237,7 +239,7 @@ def _rows(x: Any, index: Tensor) -> Any:
 
 
 def _at(x: Any, t: int) -> Any:
-    return None if x is None else map_leaves(lambda leaf: leaf[t], x)
+    return map_leaves(lambda leaf: leaf[t], x)
 
 
 def _line(error: Exception) -> str:
