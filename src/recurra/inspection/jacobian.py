@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from recurra.engine.choice import check_cell_methods
 from recurra.errors import EngineError
 from recurra.state import from_named, map_leaves, named_leaves
 
-__all__ = ["StateMap", "diagonal_blocks", "spectral_radius", "still"]
+__all__ = ["BareStep", "StateMap", "at_step", "diagonal_blocks", "spectral_radius", "still"]
 
 MOST_NUMBERS = 2**20
 """Of a batch of states that derivatives are taken at together; bounds memory, changes nothing else."""
@@ -41,6 +41,18 @@ def still(module: Any) -> Any:
     except RuntimeError as error:
         raise EngineError(f"{type(module).__name__} cannot be copied to be looked into: {_line(error)}") from error
     return twin.to("cpu", torch.float64).eval().requires_grad_(False)
+
+
+class BareStep:
+    """A step ``(x, state) -> (output, state)`` as a cell that starts from the first row of a state."""
+
+    def __init__(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any) -> None:
+        self.step = step
+        self.state = state
+
+    def zero_state(self, batch: int) -> Any:
+        """Return that row, B times."""
+        return map_leaves(lambda leaf: leaf[:1].expand(batch, *leaf.shape[1:]), self.state)
 
 
 class StateMap:
@@ -112,7 +124,7 @@ class StateMap:
         """Return the states after each of the steps with x (T, B, I): (T, B, N)."""
         states = []
         for t in range(len(next(iter(named_leaves(x).values())))):
-            flat = self(_at(x, t), flat)
+            flat = self(at_step(x, t), flat)
             states.append(flat)
         return torch.stack(states)
 
@@ -238,7 +250,8 @@ def _rows(x: Any, index: Tensor) -> Any:
     return None if x is None else map_leaves(lambda leaf: leaf.detach().cpu()[index], x)
 
 
-def _at(x: Any, t: int) -> Any:
+def at_step(x: Any, t: int) -> Any:
+    """Return the inputs of step t from x (T, B, ...)."""
     return map_leaves(lambda leaf: leaf[t], x)
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from recurra.errors import ConfigError, DivergedError
-from recurra.inspection.jacobian import StateMap
-from recurra.state import batch_size, map_leaves, named_leaves
+from recurra.inspection.jacobian import BareStep, StateMap, at_step
+from recurra.state import batch_size, named_leaves
 
-__all__ = ["LOWEST", "Lyapunov", "exponents_of", "lyapunov_exponents"]
+__all__ = ["LOWEST", "Lyapunov", "exponents_of", "growth_rates", "lyapunov_exponents"]
 
 WARMUP, STEPS = 100, 1000
 BATCHES = 16
@@ -36,17 +36,6 @@ class Lyapunov:
     exponents: list[float]
     errors: list[float]
     steps: int
-
-
-class _Plain:
-    """A bare step as a cell that starts from a given state."""
-
-    def __init__(self, step: Any, state: Any) -> None:
-        self.step = step
-        self.state = state
-
-    def zero_state(self, batch: int) -> Any:
-        return map_leaves(lambda leaf: leaf[:1].expand(batch, *leaf.shape[1:]), self.state)
 
 
 def lyapunov_exponents(
@@ -78,7 +67,7 @@ def lyapunov_exponents(
     if not hasattr(cell, "step"):
         if state is None:
             raise ConfigError("a bare step has no state to start from; give one")
-        cell = _Plain(cell, state)
+        cell = BareStep(cell, state)
     if inputs is None:
         rows = 1 if state is None else batch_size(state) or 1
         steps = STEPS if steps is None else steps
@@ -91,21 +80,32 @@ def lyapunov_exponents(
             f"cannot measure {count} exponents over {steps} steps after {warmup}; there are {length} inputs, and at "
             f"least one of each is needed"
         )
-    step = StateMap(cell, map_leaves(lambda leaf: leaf[0], inputs))
+    step = StateMap(cell, at_step(inputs, 0))
     flat = step.fresh(rows) if state is None else step.flatten(state).detach()
     return exponents_of(step, inputs, flat, count=count, steps=steps, warmup=warmup)
 
 
-@torch.no_grad()
 def exponents_of(step: StateMap, inputs: Any, flat: Tensor, *, count: int, steps: int, warmup: int) -> Lyapunov:
     """Measure as `lyapunov_exponents`, from flat states (B, N) of a map."""
+    logs = growth_rates(step, inputs, flat, count=count, steps=steps, warmup=warmup)
+    means, errors = _batch_means(logs)
+    order = means.argsort(descending=True)
+    return Lyapunov(means[order].tolist(), errors[order].tolist(), logs.shape[0] * logs.shape[1])
+
+
+@torch.no_grad()
+def growth_rates(step: StateMap, inputs: Any, flat: Tensor, *, count: int, steps: int, warmup: int) -> Tensor:
+    """Return log |R_t[i, i]| at each step of each row, (T, B, K): T is less where a state overflows.
+
+    Raises: DivergedError if T is 0.
+    """
     rows, size = flat.shape
     generator = torch.Generator().manual_seed(0)
     frame = torch.randn(rows, size, min(count, size), generator=generator, dtype=step.dtype)
     frame = torch.linalg.qr(frame).Q
-    logs = []
+    logs: list[Tensor] = []
     for t in range(warmup + steps):
-        flat, moved = step.push(map_leaves(lambda leaf: leaf[t], inputs), flat, frame.mT)  # noqa: B023
+        flat, moved = step.push(at_step(inputs, t), flat, frame.mT)
         if not (torch.isfinite(flat).all() and torch.isfinite(moved).all()):
             break
         frame, growth = torch.linalg.qr(moved.mT)
@@ -113,9 +113,7 @@ def exponents_of(step: StateMap, inputs: Any, flat: Tensor, *, count: int, steps
             logs.append(growth.diagonal(dim1=1, dim2=2).abs().log().clamp(min=LOWEST))
     if not logs:
         raise DivergedError(f"the state of {step.name} is no finite number after {t} steps; it has no exponents")
-    means, errors = _batch_means(torch.stack(logs).double())
-    order = means.argsort(descending=True)
-    return Lyapunov(means[order].tolist(), errors[order].tolist(), len(logs) * rows)
+    return torch.stack(logs).double()
 
 
 def _batch_means(values: Tensor) -> tuple[Tensor, Tensor]:
