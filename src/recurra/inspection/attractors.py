@@ -26,6 +26,10 @@ MOMENTS = (2, 8, 32)
 """Steps of an orbit from which fixed points are searched, besides its start and its end."""
 STREWN = 6
 """Starts of a search that are drawn at random, about the orbits and as far from each other as they are wide."""
+SEARCHED, FEWEST, MOST = 2**14, 10, 60
+"""Numbers in all other starts of a search, and bounds for how many these are: of large networks it takes long."""
+DRAWN = 400
+"""States that principal components are taken of."""
 MOST_POINTS = 6
 
 
@@ -117,7 +121,8 @@ def _guesses(orbits: Orbits, rows: slice) -> Tensor:
         states = shown[0]
     noise = torch.randn(STREWN, states.shape[1], generator=torch.Generator().manual_seed(0), dtype=states.dtype)
     spread = states.std(0, correction=0) + 0.01
-    return torch.cat([distinct(states), states.mean(0) + spread * noise])
+    most = min(MOST, max(FEWEST, SEARCHED // states.shape[1]))
+    return torch.cat([distinct(states)[:most], states.mean(0) + spread * noise])
 
 
 def _describe(orbits: Orbits, rows: slice, points: list[FixedPoint], name: str) -> Behaviour:
@@ -150,7 +155,8 @@ def _project(shown: Tensor, points: list[FixedPoint]) -> tuple[list[Places], Pla
         orbits.append(orbit[: int(within.long().cumprod(0).sum())])
     states = torch.cat(orbits)
     center = states.mean(0) if len(states) else torch.zeros(shown.shape[2], dtype=torch.float64)
-    values, axes = torch.linalg.svd(states - center, full_matrices=False)[1:]
+    drawn = states[:: max(1, len(states) // DRAWN)] - center
+    values, axes = torch.linalg.svd(drawn, full_matrices=False)[1:]
     axes = torch.nn.functional.pad(axes[:2], (0, 0, 0, 2 - min(2, len(axes))))
     # a singular vector has no sign of its own
     axes = axes * torch.where(axes.gather(1, axes.abs().argmax(1, keepdim=True)) < 0, -1, 1)

@@ -16,10 +16,10 @@ from recurra.state import map_leaves
 __all__ = ["SAME", "FixedPoint", "distinct", "find_fixed_points", "judge", "settle"]
 
 STILL = {torch.float64: 1e-10, torch.float32: 1e-5}
-"""A point is fixed whose step is shorter, as a share of 1 + |s|."""
+"""A point is fixed whose step is shorter, as a share of 1 + the length of the state that the search began from."""
 SAME = 1e-4
 """Points this close, as a share of 1 + |s|, are one."""
-MOST_STEPS, HALVINGS = 60, 12
+MOST_STEPS, HALVINGS, PATIENCE = 60, 8, 10
 KRYLOV, CHECKED, FORCING = 60, 6, 1e-3
 """Directions of a solution at most; after how many it is looked at; the share of the residual that may remain."""
 LESS = 1e-4
@@ -50,8 +50,9 @@ def find_fixed_points(
 ) -> list[FixedPoint]:
     """Find the fixed points that can be reached from given states.
 
-    From each, |f(s) - s| is minimised by Newton's method with a line search; what ends above 1e-10 (a slow point) is no
-    fixed point and is left out, and what ends in the same place counts once.
+    From each, |f(s) - s| is minimised by Newton's method with a line search. What ends above 1e-10, a slow point, is no
+    fixed point and is left out, as is one "at infinity", where the next step would still be long. What ends in the same
+    place counts once.
 
     Args:
         step: a differentiable map of states (B, S) -> (B, S), row by row.
@@ -105,11 +106,14 @@ def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     Source: Dembo, Eisenstat & Steihaug 1982; GMRES Saad & Schultz 1986.
     """
     states, going = states.clone(), torch.arange(len(states))
+    limits = STILL[step.dtype] * (1 + states.norm(dim=1))
     residual = _residual(step, x, states)
-    for _ in range(MOST_STEPS):
+    earlier = residual.norm(dim=1)
+    for n in range(MOST_STEPS):
         norms = residual.norm(dim=1)
-        limits = 0.1 * STILL[step.dtype] * (1 + states.norm(dim=1))
-        going = going[(norms[going] > limits[going]) & torch.isfinite(norms[going])]
+        if n and n % PATIENCE == 0:  # what has not come twice as near by now hangs at a slow point
+            going, earlier = going[norms[going] < earlier[going] / 2], norms
+        going = going[(norms[going] > limits[going] / 10) & torch.isfinite(norms[going])]
         if not len(going):
             break
         inputs = _take(x, going)
@@ -125,13 +129,18 @@ def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
             if moved.all():
                 break
         going = going[moved]
-    return states, residual.norm(dim=1) <= STILL[step.dtype] * (1 + states.norm(dim=1))
+    fixed = residual.norm(dim=1) <= limits
+    still = fixed.nonzero().flatten()
+    if len(still):
+        ahead = _solve(step, _take(x, still), states[still], residual[still]).norm(dim=1)
+        fixed[still] = ahead <= SAME * (1 + states[still].norm(dim=1))
+    return states, fixed
 
 
 def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> Tensor:
     """Solve (I - J) d = residual for each row, in the least squares of a growing Krylov space."""
     rows, size = states.shape
-    length = residual.norm(dim=1, keepdim=True)
+    length = residual.norm(dim=1, keepdim=True).clamp(min=torch.finfo(states.dtype).tiny)
     basis = (residual / length).unsqueeze(1)
     most = min(KRYLOV, size)
     coefficients = torch.zeros(rows, most + 1, most, dtype=states.dtype)
@@ -156,7 +165,8 @@ def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> Tensor:
             left = (system @ solution - goal).norm(dim=1)
             if (left <= FORCING * length).all():
                 break
-    return (solution.mT @ basis[:, :-1]).squeeze(1)
+    direction: Tensor = (solution.mT @ basis[:, :-1]).squeeze(1)
+    return direction
 
 
 def _residual(step: StateMap, x: Any, states: Tensor) -> Tensor:

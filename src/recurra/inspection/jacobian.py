@@ -20,7 +20,7 @@ __all__ = ["BareStep", "StateMap", "at_step", "diagonal_blocks", "spectral_radiu
 
 MOST_NUMBERS = 2**20
 """Of a batch of states that derivatives are taken at together; bounds memory, changes nothing else."""
-SQUARINGS = 20
+SQUARINGS = 14
 SMALLEST = 1e-150
 """Below it a number counts as 0 beside 1: its products are subnormal, which processors are slow with."""
 NUDGE = {torch.float64: 1e-6, torch.float32: 1e-2}
@@ -114,9 +114,8 @@ class StateMap:
         return self.flatten(self.cell.zero_state(rows)).detach()
 
     def __call__(self, x: Any, flat: Tensor) -> Tensor:
-        """Return the next state (B, N); x and state of B rows, or x None for a cell that reads nothing."""
-        x = None if x is None else map_leaves(self.cast, x)
-        _, state = self.cell.step(x, self.unflatten(flat))
+        """Return the next state (B, N); x and state of B rows."""
+        _, state = self.cell.step(map_leaves(self.cast, x), self.unflatten(flat))
         return self.flatten(state)
 
     @torch.no_grad()
@@ -212,9 +211,12 @@ def diagonal_blocks(matrix: Tensor) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def spectral_radius(matrix: Tensor) -> float:
-    """Return the largest modulus of the eigenvalues of a matrix (N, N): lim |A^m|^{1/m}, here m = 2^20.
+    """Return the largest modulus of the eigenvalues of a matrix (N, N).
 
-    Many times faster than to compute the eigenvalues; the error, a share of log(κ N) / m, is below 1e-4.
+        ρ = lim (|A^{2m}| / |A^m|)^{1/m},    here m = 2^13
+
+    Several times faster than to compute the eigenvalues. The error is a share of about 1e-4, and more only where many
+    of the largest ones share one eigenvector.
 
     Source: Gelfand 1941.
     """
@@ -226,17 +228,17 @@ def spectral_radius(matrix: Tensor) -> float:
 def _block_radius(power: Tensor) -> float:
     if len(power) == 1:
         return abs(float(power))
-    log, share = 0.0, 1.0
+    log, gain = 0.0, 0.0  # |A^m| is exp(log), and |A^2m| / |A^m| was exp(gain)
     for n in range(SQUARINGS + 1):
         power = power @ power if n else power
         norm = float(power.norm())
         if norm == 0:
             return 0.0
-        share = 0.5**n
-        log += share * math.log(norm)
+        before, log = log, 2 * log + math.log(norm)
+        gain = log - before
         power = power / norm
         power = torch.where(power.abs() < SMALLEST, 0, power)
-    return math.exp(log)
+    return math.exp(gain / 2 ** (SQUARINGS - 1))
 
 
 def _make_dual(primal: Tensor, tangent: Tensor) -> Tensor:
@@ -247,7 +249,7 @@ def _make_dual(primal: Tensor, tangent: Tensor) -> Tensor:
 
 
 def _rows(x: Any, index: Tensor) -> Any:
-    return None if x is None else map_leaves(lambda leaf: leaf.detach().cpu()[index], x)
+    return map_leaves(lambda leaf: leaf.detach().cpu()[index], x)
 
 
 def at_step(x: Any, t: int) -> Any:

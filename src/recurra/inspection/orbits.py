@@ -18,8 +18,8 @@ __all__ = ["KINDS", "LIMIT", "Orbits", "follow"]
 KINDS = ("settles to a point", "oscillates", "is chaotic", "grows without bound")
 LIMIT = 1e6
 """Length of a state beyond which it is taken to grow for ever."""
-SHOWN, SEEN = 200, 256
-"""Steps at the start that are kept to be drawn, and at the end to be judged."""
+SHOWN, SEEN, STRETCH = 200, 256, 64
+"""Steps at the start that are kept to be drawn, at the end to be judged, and between two looks."""
 RESTING = 1e-7
 """Length of a step, as a share of 1 + |s|, at which a state has come to rest."""
 CHAOS, SURE = 0.005, 3.0
@@ -57,17 +57,13 @@ def follow(step: StateMap, x: Any, starts: Tensor, steps: int) -> Orbits:
     What has not come to rest is chaotic if its largest exponent is above 0, else it oscillates if it comes back.
     """
     shown = step.walk(_held(x, min(SHOWN, steps)), starts)
-    states = shown[-1]
-    for _ in range(steps - SHOWN - SEEN):
-        states = step(x, states)
-    tail = step.walk(_held(x, SEEN), states)
-    kinds: list[str] = []
-    moving = []
-    for row in range(len(starts)):
-        kind = _judge_rest(tail[:, row])
-        kinds.append(kind or "")
-        if kind is None:
-            moving.append(row)
+    kinds, tail, done = _judge_rest(shown), shown, len(shown)
+    while "" in kinds and done < steps:
+        # whoever watches an orbit needs a long stretch of it, whoever waits for it to rest a short one
+        stretch = SEEN if done + SEEN >= steps else min(STRETCH, steps - SEEN - done)
+        tail = step.walk(_held(x, stretch), tail[-1])
+        kinds, done = _judge_rest(tail), done + stretch
+    moving = [row for row, kind in enumerate(kinds) if not kind]
     periods: list[int | None] = [None] * len(starts)
     exponents: list[float | None] = [None] * len(starts)
     if moving:
@@ -79,13 +75,13 @@ def follow(step: StateMap, x: Any, starts: Tensor, steps: int) -> Orbits:
     return Orbits(kinds, periods, exponents, torch.cat([starts.unsqueeze(0), shown]), tail[-1])
 
 
-def _judge_rest(states: Tensor) -> str | None:
-    """Settled or grown, or else None: of the last states (T, N) of an orbit."""
-    size = float(states[-1].norm())
-    if not size < LIMIT:  # not a number, too
-        return KINDS[3]
-    speeds = (states[1:] - states[:-1]).norm(dim=1)
-    return KINDS[0] if float(speeds[-4:].max()) <= RESTING * (1 + size) else None
+def _judge_rest(states: Tensor) -> list[str]:
+    """Tell of each row of the last states (T, B, N) whether it has settled or grown; it is nothing yet otherwise."""
+    sizes = states[-1].norm(dim=1)
+    speeds = (states[1:] - states[:-1])[-4:].norm(dim=2)
+    at_rest = ((speeds <= RESTING * (1 + sizes)).all(0) & bool(len(speeds))).tolist()
+    has_grown = (~(sizes < LIMIT)).tolist()  # not a number, too
+    return [KINDS[3] if grown else KINDS[0] if rests else "" for grown, rests in zip(has_grown, at_rest, strict=True)]
 
 
 def _judge_motion(states: Tensor, rate: Tensor) -> tuple[str, int | None]:

@@ -123,8 +123,6 @@ def _exponents(step: StateMap, inputs: Tensor) -> Lyapunov | None:
     length, rows = inputs.shape[:2]
     warmup = min(WARMUP, length // 4)
     try:
-        return exponents_of(
-            step, inputs, step.fresh(rows), count=EXPONENTS, steps=length - warmup, warmup=warmup
-        )
+        return exponents_of(step, inputs, step.fresh(rows), count=EXPONENTS, steps=length - warmup, warmup=warmup)
     except DivergedError:
         return None
