@@ -16,7 +16,7 @@ from recurra.layers import Stack
 LITERATURE = 0.02
 """Share by which an exponent may differ from the literature's: what a few thousand steps can tell."""
 ZERO = 0.02
-"""Per unit of time, three standard errors: as much does the speed along an orbit vary over the length of the run.
+"""Per unit of time, three standard errors: as much does the speed along an orbit vary over the length of the run."""
 RADIUS = 0.03
 EXACT = 1e-6
 

@@ -98,7 +98,7 @@ def observe(step: StateMap, inputs: Tensor, starts: Tensor, names: Sequence[str]
         starts: flat states (R, N) to start from at each of them.
         names: of the inputs.
     """
-    count, (rows, size) = len(inputs), starts.shape
+    count, rows = len(inputs), len(starts)
     orbits = follow(step, inputs.repeat_interleave(rows, 0), starts.repeat(count, 1), steps)
     guesses = [_guesses(orbits, slice(n * rows, (n + 1) * rows)) for n in range(count)]
     lengths = [len(guess) for guess in guesses]

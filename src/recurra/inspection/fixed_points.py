@@ -20,7 +20,7 @@ STILL = {torch.float64: 1e-10, torch.float32: 1e-5}
 SAME = 1e-4
 """Points this close, as a share of 1 + |s|, are one."""
 MOST_STEPS, HALVINGS, PATIENCE = 60, 8, 10
-KRYLOV, CHECKED, FORCING = 60, 6, 1e-3
+KRYLOV, CHECKED, FORCING = 128, 6, 1e-3
 """Directions of a solution at most; after how many it is looked at; the share of the residual that may remain."""
 LESS = 1e-4
 """Share of a step's length by which it must shorten the residual, to be taken (Armijo)."""

@@ -27,8 +27,8 @@ class Lyapunov:
     """Lyapunov exponents of a map, or of a network along its inputs.
 
     Args:
-        exponents: nats per step, largest first. Above 0 the smallest difference of two states grows: chaos, or gradients
-            that explode; below it fades.
+        exponents: nats per step, largest first. Above 0 the smallest difference of two states grows (chaos; gradients
+            explode), below 0 it fades.
         errors: their standard errors, by batch means.
         steps: that were measured, of all rows together.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recurra.errors import DivergedError
-from recurra.inspection.jacobian import StateMap, at_step
+from recurra.inspection.jacobian import StateMap
 from recurra.inspection.lyapunov import growth_rates
 from recurra.state import map_leaves
 

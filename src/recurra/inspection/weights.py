@@ -82,7 +82,7 @@ def _name(symbol: str, n: int, count: int, cell: Any) -> str:
 
 def _square(weight: Tensor, cell: Any) -> list[Tensor]:
     if weight.ndim == 3:  # (heads, G·d, d): every head has its own block of every gate
-        heads, rows, width = weight.shape
+        rows, width = weight.shape[1:]
         gates = weight.unflatten(1, (-1, width)).unbind(1) if rows % width == 0 else ()
         return [torch.block_diag(*gate) for gate in gates]
     if weight.ndim == 1:
