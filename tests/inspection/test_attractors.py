@@ -15,6 +15,8 @@ from recurra.cells import CELLS, Elman, IndRNN
 from recurra.data.tokenizers import build_tokenizer
 from recurra.errors import ConfigError, CorpusError, EngineError, ShapeError
 from recurra.inspection.attractors import find_fixed_points, measure_behaviour
+from recurra.inspection.fixed_points import settle
+from recurra.inspection.jacobian import BareStep, StateMap
 from recurra.layers import Stack
 from recurra.models import LanguageModel
 
@@ -105,6 +107,13 @@ def test_a_linear_map_has_one_point_however_unstable(size):
     torch.testing.assert_close(torch.tensor(point.state).double(), wanted, rtol=PLACE, atol=PLACE)
 
 
+def test_a_search_ends_when_its_work_is_done():
+    step = StateMap(BareStep(lambda _, s: (s, torch.tanh(1.5 * s)), random(1, 2)), torch.zeros(1, 1))
+    states, x = random(40, 2), torch.zeros(40, 1)
+    assert not settle(step, x, states, work=0)[1].any()
+    assert settle(step, x, states)[1].all()
+
+
 def test_starts_must_be_states():
     with pytest.raises(ShapeError, match=r"\(M, S\)"):
         find_fixed_points(torch.tanh, torch.zeros(3))
@@ -172,12 +181,13 @@ def test_an_orbit_that_never_comes_back_exactly_oscillates_with_the_time_of_a_tu
     assert (found.kind, found.period) == ("oscillates", period)
 
 
-@pytest.mark.parametrize("gain", [2.5, 3.0])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("gain", "seed"), [(3.0, 0), *(pytest.param(g, n, marks=pytest.mark.slow) for g in (2.0, 2.5, 3.0) for n in (1, 2))]
+)
 def test_a_random_network_of_large_gain_is_chaotic(gain, seed):
-    found = still_behaviour(elman(gain * random(120, 120, seed=seed) / 120**0.5), starts=3)
+    found = still_behaviour(elman(gain * random(100, 100, seed=seed) / 10), starts=2)
     assert found.kind == "is chaotic"
-    assert 0.05 < found.exponent < 0.6
+    assert 0.02 < found.exponent < 0.7
     assert found.period is None
 
 

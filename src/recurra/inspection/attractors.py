@@ -28,6 +28,8 @@ STREWN = 6
 """Starts of a search that are drawn at random, about the orbits and as far from each other as they are wide."""
 SEARCHED, FEWEST, MOST = 2**14, 10, 60
 """Numbers in all other starts of a search, and bounds for how many these are: of large networks it takes long."""
+WORK = 8e6
+"""Numbers of states that a search may multiply by Jacobians: some seconds."""
 DRAWN = 400
 """States that principal components are taken of."""
 MOST_POINTS = 6
@@ -102,7 +104,8 @@ def observe(step: StateMap, inputs: Tensor, starts: Tensor, names: Sequence[str]
     orbits = follow(step, inputs.repeat_interleave(rows, 0), starts.repeat(count, 1), steps)
     guesses = [_guesses(orbits, slice(n * rows, (n + 1) * rows)) for n in range(count)]
     lengths = [len(guess) for guess in guesses]
-    ends, fixed = settle(step, inputs.repeat_interleave(torch.tensor(lengths), 0), torch.cat(guesses))
+    held = inputs.repeat_interleave(torch.tensor(lengths), 0)
+    ends, fixed = settle(step, held, torch.cat(guesses), work=WORK)
     behaviours = []
     for n, (end, is_fixed) in enumerate(zip(ends.split(lengths), fixed.split(lengths), strict=True)):
         found = distinct(end[is_fixed])[:MOST_POINTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ def judge(step: StateMap, x: Any, points: Tensor, input: str) -> list[FixedPoint
 
 
 @torch.no_grad()
-def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+def settle(step: StateMap, x: Any, states: Tensor, *, work: float = math.inf) -> tuple[Tensor, Tensor]:
     """Move states (M, N) to fixed points at their inputs, x of M rows, by an inexact Newton method.
 
         (I - J) d = f(s) - s,    s ← s + 2^{-k} d
@@ -102,6 +103,8 @@ def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     with the smallest k that shortens the residual. The equation is solved in the Krylov space of J, so that no Jacobian
     is ever computed: for a network with a thousand numbers of state that is a hundred times cheaper.
 
+    Args:
+        work: numbers of states to multiply by Jacobians, in all; what is not there by then counts as no fixed point.
     Returns: (states (M, N), which of them are fixed points, (M,) bool).
     Source: Dembo, Eisenstat & Steihaug 1982; GMRES Saad & Schultz 1986.
     """
@@ -114,10 +117,11 @@ def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
         if n and n % PATIENCE == 0:  # what has not come twice as near by now hangs at a slow point
             going, earlier = going[norms[going] < earlier[going] / 2], norms
         going = going[(norms[going] > limits[going] / 10) & torch.isfinite(norms[going])]
-        if not len(going):
+        if not len(going) or work <= 0:
             break
         inputs = _take(x, going)
-        direction = _solve(step, inputs, states[going], residual[going])
+        direction, pushes = _solve(step, inputs, states[going], residual[going])
+        work -= pushes * direction.numel()
         moved = torch.zeros(len(going), dtype=torch.bool)
         for k in range(HALVINGS):
             trying = going[~moved]
@@ -132,41 +136,43 @@ def settle(step: StateMap, x: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     fixed = residual.norm(dim=1) <= limits
     still = fixed.nonzero().flatten()
     if len(still):
-        ahead = _solve(step, _take(x, still), states[still], residual[still]).norm(dim=1)
-        fixed[still] = ahead <= SAME * (1 + states[still].norm(dim=1))
+        ahead, _ = _solve(step, _take(x, still), states[still], residual[still])
+        fixed[still] = ahead.norm(dim=1) <= SAME * (1 + states[still].norm(dim=1))
     return states, fixed
 
 
-def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> Tensor:
-    """Solve (I - J) d = residual for each row, in the least squares of a growing Krylov space."""
+def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> tuple[Tensor, int]:
+    """Solve (I - J) d = residual for each row, in the least squares of a growing Krylov space.
+
+    Returns: (d (M, N), how many directions were multiplied by J).
+    """
     rows, size = states.shape
     length = residual.norm(dim=1, keepdim=True).clamp(min=torch.finfo(states.dtype).tiny)
-    basis = (residual / length).unsqueeze(1)
     most = min(KRYLOV, size)
-    coefficients = torch.zeros(rows, most + 1, most, dtype=states.dtype)
-    wanted = torch.zeros(rows, most + 1, 1, dtype=states.dtype)
+    basis = states.new_zeros(rows, most + 1, size)
+    basis[:, 0] = residual / length
+    coefficients, wanted = states.new_zeros(rows, most + 1, most), states.new_zeros(rows, most + 1, 1)
     wanted[:, 0] = length
     for n in range(most):
-        newest = basis[:, -1:]
-        _, pushed = step.push(x, states, newest)
-        new = newest - pushed
-        before = new.norm(dim=2, keepdim=True)
+        known, newest = basis[:, : n + 1], basis[:, n : n + 1]
+        new = newest - step.push(x, states, newest)[1]
+        before = new.norm(dim=2)
         for _ in range(2):  # once is not enough in floating numbers
-            shares = new @ basis.mT
-            new = new - shares @ basis
+            shares = new @ known.mT
+            new = new - shares @ known
             coefficients[:, : n + 1, n] += shares[:, 0]
-        after = new.norm(dim=2, keepdim=True)
-        exhausted = after <= torch.finfo(states.dtype).eps * 10 * before
-        coefficients[:, n + 1, n] = torch.where(exhausted, 0, after)[:, 0, 0]
-        basis = torch.cat([basis, torch.where(exhausted, 0, new / after)], 1)
+        after = new.norm(dim=2)
+        # nothing is left where the space is exhausted, and a zero direction adds nothing
+        after = torch.where(after <= 10 * torch.finfo(states.dtype).eps * before, 0, after)
+        coefficients[:, n + 1, n] = after[:, 0]
+        basis[:, n + 1] = torch.where(after > 0, new[:, 0] / after, 0)
         if (n + 1) % CHECKED == 0 or n + 1 == most:
             system, goal = coefficients[:, : n + 2, : n + 1], wanted[:, : n + 2]
             solution = torch.linalg.lstsq(system, goal, driver="gelsd").solution
             left = (system @ solution - goal).norm(dim=1)
             if (left <= FORCING * length).all():
                 break
-    direction: Tensor = (solution.mT @ basis[:, :-1]).squeeze(1)
-    return direction
+    return (solution.mT @ basis[:, : n + 1]).squeeze(1), n + 1
 
 
 def _residual(step: StateMap, x: Any, states: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ RESTING = 1e-7
 """Length of a step, as a share of 1 + |s|, at which a state has come to rest."""
 CHAOS, SURE = 0.005, 3.0
 """A largest exponent counts as positive above this, in nats per step, and above so many of its standard errors."""
-EXPONENT_STEPS, ALIGNING, STRETCHES = 400, 100, 8
+EXPONENT_STEPS, ALIGNING, STRETCHES = 300, 100, 8
 EXACT, NEARLY = 1e-3, 0.25
 """Distance, as a share of the largest, at which an orbit has come back; for one that never does exactly."""
 FADING = 0.9
