@@ -26,7 +26,7 @@ MOMENTS = (2, 8, 32)
 """Steps of an orbit from which fixed points are searched, besides its start and its end."""
 STREWN = 6
 """Starts of a search that are drawn at random, about the orbits and as far from each other as they are wide."""
-SEARCHED, FEWEST, MOST = 2**14, 10, 60
+SEARCHED, FEWEST, MOST = 2**13, 10, 60
 """Numbers in all other starts of a search, and bounds for how many these are: of large networks it takes long."""
 WORK = 8e6
 """Numbers of states that a search may multiply by Jacobians: some seconds."""

@@ -21,8 +21,11 @@ STILL = {torch.float64: 1e-10, torch.float32: 1e-5}
 SAME = 1e-4
 """Points this close, as a share of 1 + |s|, are one."""
 MOST_STEPS, HALVINGS, PATIENCE = 60, 8, 10
-KRYLOV, CHECKED, FORCING = 128, 6, 1e-3
-"""Directions of a solution at most; after how many it is looked at; the share of the residual that may remain."""
+KRYLOV, FIRST, LATER, FORCING = 128, 6, 1.4, 1e-3
+"""Directions of a solution at most; after how many it is looked at first, and how much later again; the share of the
+residual that may remain."""
+OVERHEAD = 6000
+"""Numbers whose product takes as long as the calls of a single product."""
 LESS = 1e-4
 """Share of a step's length by which it must shorten the residual, to be taken (Armijo)."""
 
@@ -121,7 +124,7 @@ def settle(step: StateMap, x: Any, states: Tensor, *, work: float = math.inf) ->
             break
         inputs = _take(x, going)
         direction, pushes = _solve(step, inputs, states[going], residual[going])
-        work -= pushes * direction.numel()
+        work -= pushes * (direction.numel() + OVERHEAD)
         moved = torch.zeros(len(going), dtype=torch.bool)
         for k in range(HALVINGS):
             trying = going[~moved]
@@ -153,6 +156,7 @@ def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> tuple[Te
     basis[:, 0] = residual / length
     coefficients, wanted = states.new_zeros(rows, most + 1, most), states.new_zeros(rows, most + 1, 1)
     wanted[:, 0] = length
+    look = min(FIRST, most)
     for n in range(most):
         known, newest = basis[:, : n + 1], basis[:, n : n + 1]
         new = newest - step.push(x, states, newest)[1]
@@ -166,12 +170,13 @@ def _solve(step: StateMap, x: Any, states: Tensor, residual: Tensor) -> tuple[Te
         after = torch.where(after <= 10 * torch.finfo(states.dtype).eps * before, 0, after)
         coefficients[:, n + 1, n] = after[:, 0]
         basis[:, n + 1] = torch.where(after > 0, new[:, 0] / after, 0)
-        if (n + 1) % CHECKED == 0 or n + 1 == most:
+        if n + 1 == look:
             system, goal = coefficients[:, : n + 2, : n + 1], wanted[:, : n + 2]
-            solution = torch.linalg.lstsq(system, goal, driver="gelsd").solution
+            solution = torch.linalg.lstsq(system, goal, driver="gelsy").solution
             left = (system @ solution - goal).norm(dim=1)
-            if (left <= FORCING * length).all():
+            if look == most or (left <= FORCING * length).all():
                 break
+            look = min(most, round(LATER * look))
     return (solution.mT @ basis[:, : n + 1]).squeeze(1), n + 1
 
 
