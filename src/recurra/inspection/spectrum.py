@@ -20,7 +20,7 @@ __all__ = ["JacobianSpectrum", "MatrixSpectrum", "Spectrum", "measure_spectrum"]
 
 CONTEXT = 128
 """Steps of text that are read before a Jacobian is taken."""
-EXPONENTS, ROWS, WARMUP, STEPS = 8, 8, 64, 192
+EXPONENTS, ROWS, WARMUP, STEPS = 8, 6, 64, 160
 
 
 @dataclass(frozen=True)
