@@ -20,9 +20,12 @@ STEPS, ROWS = 120, 3
 
 def budget_for(cell, x, runs):
     """Return a budget with which every step is run about so many times."""
-    for size in (2**k for k in range(8, 40)):
+    state = cell.zero_state(x.shape[1])
+    for size in (int(1.2**k) for k in range(30, 140)):
         try:
-            plan = Checkpointed(size).plan(lambda piece, s: scan(cell, piece, s), x, cell.zero_state(x.shape[1]))
+            plan = Checkpointed(size).plan(
+                lambda piece, s: scan(cell, piece, s), x, state, lambda: [*cell.parameters()]
+            )
         except BackpropError:
             continue
         if plan.runs <= runs:

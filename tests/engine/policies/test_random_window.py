@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ def test_windows_cover_every_step_once():
     windows = list(RandomWindow(20).spans(1000, np.random.default_rng(0)))
     assert windows[0].start == 0
     assert windows[-1].stop == 1000
-    assert all(a.stop == b.start == b.first for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.stop == b.start == b.first for a, b in pairwise(windows))
 
 
 def test_lengths_are_those_of_the_paper():

@@ -6,6 +6,7 @@ number per row of the batch and entry, (B, *shape), in place of H of them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,10 @@ def check_diagonal(cell: Any, x: Any) -> None:
 
     Raises: BackpropError with the name of the cell.
     """
+    cell, random = copy.deepcopy(cell), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in cell.parameters():  # a matrix that is the identity at first is no diagonal
+            parameter += 0.1 * torch.randn(parameter.shape, generator=random).to(parameter)
     leaves = named_leaves(cell.zero_state(len(sequence_leaves(x)[0])))
     widths = {tuple(leaf.shape[1:]) for leaf in leaves.values()}
     if len(widths) != 1 or any(len(width) != 1 for width in widths):
@@ -89,7 +94,6 @@ def check_diagonal(cell: Any, x: Any) -> None:
         if parameter.ndim == 0 or parameter.shape[0] % H:
             raise _refused(cell, f"its {name} {tuple(parameter.shape)} does not hold the same number of rows per unit")
     like = next(iter(leaves.values()))
-    random = torch.Generator().manual_seed(0)
     for _ in range(DRAWS):
         starts = [torch.randn(leaf.shape, generator=random).to(leaf).requires_grad_() for leaf in leaves.values()]
         v = torch.rand(H, generator=random).to(like) + 0.5

@@ -86,10 +86,10 @@ class Unbiased(Policy):
 
     def _cuts(self, steps: int, random: np.random.Generator, log_survival: Floats) -> Iterator[int]:
         """Draw the steps before which the gradient is cut, by inverting the distribution of a segment's length."""
-        at = 0
+        at, log_weight = 0, -log_survival
         while True:
             # the first length that a draw does not survive; none up to the end is no cut at all
-            at += int(np.searchsorted(-log_survival, -math.log1p(-random.random()), side="right"))
+            at += int(np.searchsorted(log_weight, -math.log1p(-random.random()), side="right"))
             if at >= steps:
                 return
             yield at
