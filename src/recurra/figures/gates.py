@@ -1,0 +1,66 @@
+"""How far open gates stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
+from recurra.figures.vector import AXIS, WIDTH, drawing, svg
+
+__all__ = ["Gate", "draw_gates"]
+
+COLUMNS = 3
+MOST_PANELS = 24
+CLOSED, OPEN = 0.1, 0.9
+
+
+class Gate(NamedTuple):
+    """A histogram of one gate of one layer."""
+
+    layer: int
+    name: str
+    edges: Sequence[float]
+    counts: Sequence[int]
+    stuck_closed: float
+    stuck_open: float
+
+
+def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
+    """Draw a histogram for each gate of each layer; what counts as closed or open has a colour of its own."""
+    shown = gates[:MOST_PANELS]
+    columns = min(COLUMNS, max(1, max(sum(g.layer == gate.layer for g in shown) for gate in shown)))
+    columns = max(columns, min(COLUMNS, len(shown)))
+    rows = -(-len(shown) // columns)
+    with drawing(rows * 1.15 + 0.1, WIDTH) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, gate in zip(grid.flat, shown, strict=False):
+            edges = np.asarray(gate.edges, float)
+            shares = np.asarray(gate.counts, float) / max(1, sum(gate.counts))
+            middles = (edges[1:] + edges[:-1]) / 2
+            colours = [VERMILION if m < CLOSED else BLUE if m > OPEN else AXIS for m in middles]
+            axes.bar(edges[:-1], shares, width=np.diff(edges) * 0.9, align="edge", color=colours)
+            axes.set(xlim=(0, 1), yticks=[], xticks=[0, 1])
+            axes.set_xticklabels(["closed", "open"] if gate is shown[0] else ["0", "1"])
+            for tick, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
+                tick.set_horizontalalignment(side)
+            axes.spines["left"].set_visible(False)
+            axes.set_title(f"{gate.name} {gate.layer}", loc="left", color=INK, parse_math=False)
+            _remark(axes, gate)
+        for axes in grid.flat[len(shown) :]:
+            axes.set_axis_off()
+        return svg(
+            figure, title, "Histograms of gate values from 0, closed, to 1, open, one for each gate of each layer; "
+            "below a tenth and above nine tenths in colours of their own."
+        )  # fmt: skip
+
+
+def _remark(axes: object, gate: Gate) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    stuck = gate.stuck_closed + gate.stuck_open
+    text = f"{100 * stuck:.0f} % stuck" if stuck >= 0.005 else ""
+    axes.set_title(text, loc="right", color=FAINT, fontsize=8)
