@@ -19,7 +19,7 @@ WORDS = "two thousand three hundred forty five . six".split()
 WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-def layer_flow(layer=1, slope=-0.2, lags=128, rate=None):
+def layer_flow(layer=0, slope=-0.2, lags=128, rate=None):
     norms = [math.exp(slope * k) for k in range(lags + 1)]
     rate = rate or ("vanishing" if slope < -0.01 else "exploding" if slope > 0.01 else "neutral")
     low, high = [0.6 * n for n in norms], [1.5 * n for n in norms]
@@ -28,7 +28,7 @@ def layer_flow(layer=1, slope=-0.2, lags=128, rate=None):
 
 def flow(*, slope=-0.2, layers=2, short=0.5, prompt=None):
     """`slope` of the top layer in nats per step; a window w misses exp(-short * w) of the gradient."""
-    made = [layer_flow(k + 1, slope * (1 + 0.4 * (layers - 1 - k))) for k in range(layers)]
+    made = [layer_flow(k, slope * (1 + 0.4 * (layers - 1 - k))) for k in range(layers)]
     norms = made[-1].norms
     fades_at = next((k for k, norm in enumerate(norms) if norm < 0.01), None)
     errors = [math.exp(-short * window) for window in WINDOWS]
@@ -39,7 +39,8 @@ def flow(*, slope=-0.2, layers=2, short=0.5, prompt=None):
 
 def prompt():
     tokens = "four thousand nine hundred ninety nine . five".split()
-    return PromptFlow(tokens, [0.02, 0.11, 0.05, 0.09, 0.3, 0.8, 1.0, 0.4])
+    norms = [0.02, 0.11, 0.05, 0.09, 0.3, 0.8, 1.0, 0.4]
+    return PromptFlow(tokens, norms, tokens, norms, "thousand")
 
 
 def lyapunov(largest=-0.05, error=0.004):
@@ -49,15 +50,15 @@ def lyapunov(largest=-0.05, error=0.004):
 def spectrum(*, layers=2, size=64, gates="ifgo", largest=-0.05):
     draw = np.random.default_rng(0)
     matrices = []
-    for layer in range(1, layers + 1):
+    for layer in range(layers):
         for k, gate in enumerate(gates):
             matrix = draw.normal(size=(size, size)) * (0.5 + 0.3 * k) / math.sqrt(size)
             values = np.linalg.eigvals(matrix)
             singular = np.linalg.svd(matrix, compute_uv=False)
             pairs = [(float(v.real), float(v.imag)) for v in values]
-            matrices.append(MatrixSpectrum(layer, gate, pairs, singular.tolist(), float(abs(values).max())))
+            matrices.append(MatrixSpectrum(layer, f"U_{gate}", pairs, singular.tolist(), float(abs(values).max())))
     jacobians = [
-        JacobianSpectrum(k + 1, draw.uniform(0.7, 0.99, 16).tolist(), draw.uniform(1.0, 1.9, 16).tolist())
+        JacobianSpectrum(k, draw.uniform(0.7, 0.99, 16).tolist(), draw.uniform(1.0, 1.9, 16).tolist())
         for k in range(layers)
     ]
     return Spectrum(matrices, jacobians, lyapunov(largest))
@@ -74,7 +75,7 @@ def behaviour(name="no input", kind="settles to a point"):
         for _ in range(60):
             path.append(turn @ path[-1] + (0.25 * draw.normal(size=2) if kind == "is chaotic" else 0))
         paths.append([(float(x), float(y)) for x, y in path])
-    points = [FixedPoint([0.0, 0.0], 1e-9, kind == "settles to a point", 0.93, name)]
+    points = [FixedPoint([0.0, 0.0], 1e-9, kind == "settles to a point", 0.93, name, (0.0, 0.0))]
     return Behaviour(name, kind, points, 18 if kind == "oscillates" else None, paths, 0.87)
 
 
@@ -85,35 +86,35 @@ def gate(layer, name, *, closed=0.0, opened=0.0, seed=0):
     return GateHistogram(layer, name, edges.tolist(), numbers.tolist(), closed, opened)
 
 
-def story(layer=1, unit=7, feature="position in line"):
+def story(layer=0, unit=7, feature="position in line"):
     tokens = list("the cat sat on\nthe mat, and the dog\nsat on “the” log\n")
     values, place = [], 0
     for token in tokens:
         values.append(math.tanh(place / 8 - 1))
         place = 0 if token == "\n" else place + 1
-    return UnitStory(layer, unit, feature, 0.83, tokens, values)
+    return UnitStory(layer, unit, feature, 0.83, [t.replace("\n", "\\n").replace(" ", "␣") for t in tokens], values, "h")
 
 
-def units(*, forget_open=0.04, saturated=0.03, gates="ifo"):
+def units(*, forget_open=0.04, saturated=0.03, gates=("forget", "input", "output")):
     made = [
-        gate(layer, name, opened=forget_open if name == "f" else 0.0, seed=7 * layer + k)
-        for layer in (1, 2)
+        gate(layer, name, opened=forget_open if name == "forget" else 0.0, seed=7 * layer + k)
+        for layer in (0, 1)
         for k, name in enumerate(gates)
     ]
-    return Units(made, [story(), story(2, 31, "after a space")], saturated)
+    return Units(made, [story(), story(1, 31, "after a space")], saturated)
 
 
 def cost():
-    return Cost(32, [CostPoint(w, 900_000 + 66_000 * w, 880_000 + 66_400 * w, (40 + 300 / w) * 1e-6)
+    return Cost(32, [CostPoint(w, 900_000 + 66_000 * w, 880_000 + 66_400 * w, (40 + 300 / w) * 1e-6, 9_000 * w)
                      for w in (16, 64, 256, 1024)])  # fmt: skip
 
 
 def unrolled(*, steps=8, layers=2, window=64, slope=-0.25):
-    tokens = (WORDS * (steps // len(WORDS) + 1))[:steps]
+    text = (WORDS * (steps // len(WORDS) + 2))[: steps + 1]
     gradients = [[math.exp(slope * (1 + 0.3 * (layers - 1 - k)) * (steps - 1 - t)) for t in range(steps)]
                  for k in range(layers)]  # fmt: skip
     probabilities = [round(0.15 + 0.8 * ((7 * t) % 10) / 10, 2) for t in range(steps)]
-    return Unrolled(tokens, [f"layer {k + 1}" for k in range(layers)], window, probabilities, gradients)
+    return Unrolled(text[:-1], text[1:], ["LSTM, 64 units"] * layers, window, probabilities, gradients)
 
 
 def report(run=None, **replaced):
@@ -139,5 +140,5 @@ def report(run=None, **replaced):
     )  # fmt: skip
     found = {} if run is None else {r.name: r for r in remedies_of(run.config, run.model, gated=True)}
     facts = {"run": "runs/counting-lstm", "cell": "lstm", "layers": 2, "hidden": 64, "parameters": 68_123,
-             "text": "validation part", "seconds": 21.0, "notes": []}  # fmt: skip
+             "text": "its validation part", "seconds": 21.0, "notes": []}  # fmt: skip
     return Report(**({"verdict": verdict, "remedies": found} | facts | parts))

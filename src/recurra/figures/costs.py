@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recurra.figures.canvas import BLUE, FAINT, INK
+from recurra.figures.canvas import BLUE, INK
 from recurra.figures.marks import mark_window
 from recurra.figures.vector import AXIS, CARD, GRID, drawing, svg
 
@@ -44,8 +44,6 @@ def draw_memory(
         for place, value in zip(windows, measured, strict=True):
             axes.annotate(bytes_text(value), (place, value), xytext=(-7, 2), textcoords="offset points", ha="right",
                           va="bottom", color=INK, annotation_clip=False)  # fmt: skip
-        axes.annotate("predicted", (windows[-1], predicted[-1]), xytext=(-2, -14), textcoords="offset points",
-                      ha="right", va="top", color=FAINT)  # fmt: skip
         return svg(figure, title, "Dots: bytes that one window keeps, against its steps, both axes logarithmic; "
                    "line: as predicted from the two shortest windows.")  # fmt: skip
 

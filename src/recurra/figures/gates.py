@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
+from recurra.figures.marks import percent
 from recurra.figures.vector import AXIS, WIDTH, drawing, svg
 
 __all__ = ["Gate", "draw_gates"]
@@ -15,6 +16,8 @@ __all__ = ["Gate", "draw_gates"]
 COLUMNS = 3
 MOST_PANELS = 24
 CLOSED, OPEN = 0.1, 0.9
+LEAST = 0.005
+"""Share of stuck gates that is worth a word."""
 
 
 class Gate(NamedTuple):
@@ -31,10 +34,10 @@ class Gate(NamedTuple):
 def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
     """Draw a histogram for each gate of each layer; what counts as closed or open has a colour of its own."""
     shown = gates[:MOST_PANELS]
-    columns = min(COLUMNS, max(1, max(sum(g.layer == gate.layer for g in shown) for gate in shown)))
-    columns = max(columns, min(COLUMNS, len(shown)))
+    columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    with drawing(rows * 1.15 + 0.1, WIDTH) as figure:
+    with drawing(rows * 1.3 + 0.1, WIDTH) as figure:
+        figure.get_layout_engine().set(wspace=0.1, hspace=0.06)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, gate in zip(grid.flat, shown, strict=False):
             edges = np.asarray(gate.edges, float)
@@ -43,12 +46,13 @@ def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
             colours = [VERMILION if m < CLOSED else BLUE if m > OPEN else AXIS for m in middles]
             axes.bar(edges[:-1], shares, width=np.diff(edges) * 0.9, align="edge", color=colours)
             axes.set(xlim=(0, 1), yticks=[], xticks=[0, 1])
-            axes.set_xticklabels(["closed", "open"] if gate is shown[0] else ["0", "1"])
             for tick, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
                 tick.set_horizontalalignment(side)
             axes.spines["left"].set_visible(False)
             axes.set_title(f"{gate.name} {gate.layer}", loc="left", color=INK, parse_math=False)
-            _remark(axes, gate)
+            stuck = gate.stuck_closed + gate.stuck_open
+            if stuck >= LEAST:
+                axes.set_xlabel(f"{percent(stuck)} stuck", color=FAINT, labelpad=-10)
         for axes in grid.flat[len(shown) :]:
             axes.set_axis_off()
         return svg(
@@ -56,11 +60,3 @@ def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
             "below a tenth and above nine tenths in colours of their own."
         )  # fmt: skip
 
-
-def _remark(axes: object, gate: Gate) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
-    stuck = gate.stuck_closed + gate.stuck_open
-    text = f"{100 * stuck:.0f} % stuck" if stuck >= 0.005 else ""
-    axes.set_title(text, loc="right", color=FAINT, fontsize=8)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
-from recurra.figures.marks import SERIES, mark_window, name_lines, show_powers, show_shares
+from recurra.figures.marks import SERIES, list_names, mark_window, name_lines, show_powers, show_shares
 from recurra.figures.vector import CARD, GRID, drawing, svg
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
 __all__ = ["Fade", "draw_norms", "draw_truncation"]
 
 FADED = 0.01
-LOWEST, HIGHEST = 1e-6, 1e6
+LOWEST, HIGHEST = 1e-5, 1e6
 """What is drawn of norms: beyond lies rounding, or a gradient that has long exploded."""
 
 
@@ -38,12 +38,15 @@ def draw_norms(fades: Sequence[Fade], *, window: int | None, fades_at: int | Non
     """
     with drawing(2.9) as figure:
         axes = figure.subplots()
-        for fade, colour in zip(fades, _colours(len(fades)), strict=True):
+        colours = _colours(len(fades))
+        for fade, colour in zip(fades, colours, strict=True):
             axes.fill_between(fade.lags, _kept(fade.low), _kept(fade.high), color=colour, alpha=0.16, linewidth=0)
             axes.plot(fade.lags, _kept(fade.norms), color=colour)
         values = [value for fade in fades for value in (*_kept(fade.norms), *_kept(fade.low), *_kept(fade.high))]
-        show_powers(axes, min(0.5, *values) / 1.3, max(1.0, *values) * 1.6)
-        last = max((fade.lags[-1] for fade in fades), default=1)
+        show_powers(axes, min(0.5, *values) / (1.0 if min(values) <= LOWEST else 1.3), max(1.0, *values) * 1.6)
+        last = max((_end(fade) for fade in fades), default=1)
+        if window is not None and fades and window <= fades[0].lags[-1]:
+            last = max(last, round(1.1 * window))
         axes.set_xlim(0, last)
         axes.set_xlabel("steps back in time")
         axes.set_title("gradient left", loc="left", color=INK)
@@ -52,7 +55,11 @@ def draw_norms(fades: Sequence[Fade], *, window: int | None, fades_at: int | Non
         if fades_at is not None and fades:
             _mark_fading(axes, fades_at, last)
         mark_window(axes, window)
-        name_lines(axes, [f.name for f in fades], [_kept(f.norms)[-1] for f in fades], _colours(len(fades)))
+        names = [fade.name for fade in fades]
+        if all(_kept(fade.norms)[-1] > LOWEST for fade in fades):
+            name_lines(axes, names, [_kept(fade.norms)[-1] for fade in fades], colours)
+        else:
+            list_names(axes, names[::-1], colours[::-1])
         return svg(
             figure, title, "Lines: norm of the gradient, as a share of that at lag 0, on a logarithmic axis, against "
             "steps back in time, one for each layer; bands: quartiles over positions of the text."
@@ -96,6 +103,11 @@ def _mark_fading(axes: Axes, lag: int, last: int) -> None:
         f"1 % after {lag:,} step{'s' * (lag != 1)}", (lag, FADED), xytext=(-8 if late else 8, 5),
         textcoords="offset points", ha="right" if late else "left", va="bottom", color=INK,
     )  # fmt: skip
+
+
+def _end(fade: Fade) -> int:
+    """Return the lag at which a line leaves the picture."""
+    return next((lag for lag, norm in zip(fade.lags, fade.norms, strict=True) if norm < LOWEST), fade.lags[-1])
 
 
 def _colours(count: int) -> list[str]:

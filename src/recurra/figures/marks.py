@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+from recurra.figures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
 
-__all__ = ["SERIES", "draw_dots", "faint", "mark_window", "name_lines", "percent", "power", "show_powers", "show_shares"]
+__all__ = ["SERIES", "draw_dots", "list_names", "mark_window", "name_lines", "percent", "power", "show_powers", "show_shares"]
 
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of lines side by side, in this order."""
@@ -84,6 +84,15 @@ def name_lines(axes: Axes, names: Sequence[str], heights: Sequence[float], colou
         )  # fmt: skip
 
 
+def list_names(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
+    """Write names one below the other into the upper right corner, where falling lines leave room."""
+    for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        axes.annotate(
+            name, (1.0, 1.0), xycoords="axes fraction", xytext=(0, -2 - 14 * row), textcoords="offset points",
+            ha="right", va="top", color=colour,
+        )  # fmt: skip
+
+
 def mark_window(axes: Axes, window: int | None, *, height: float = 0.98) -> None:
     """Draw where truncation cuts, if that lies within the axes."""
     low, high = sorted(axes.get_xlim())
@@ -107,12 +116,10 @@ def draw_dots(axes: Axes, x: Any, y: Any, *, size: float, colour: str, opacity: 
         return
     vertices = np.repeat(np.stack([x, y], axis=1), 2, axis=0)
     codes = np.tile(np.array([Path.MOVETO, Path.LINETO], np.uint8), len(x))
+    path = Path(vertices, codes)
+    path.should_simplify = False  # that would take lines of no length for nothing
     patch = PathPatch(
-        Path(vertices, codes), facecolor="none", edgecolor=colour, alpha=opacity, linewidth=size, capstyle="round"
+        path, facecolor="none", edgecolor=colour, alpha=opacity, linewidth=size, capstyle="round"
     )
     axes.add_patch(patch)
 
-
-def faint(axes: Axes, text: str, place: tuple[float, float], **options: Any) -> None:
-    """Write a remark at a place given as shares of the axes."""
-    axes.text(*place, text, transform=axes.transAxes, color=FAINT, **options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, FAINT, INK, SKY, VERMILION
+from recurra.figures.canvas import BLUE, INK, SKY, VERMILION
 from recurra.figures.vector import CARD, drawing, svg
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
@@ -28,7 +28,7 @@ class Mark(NamedTuple):
 
 
 def draw_portrait(
-    trajectories: Sequence[Sequence[tuple[float, float]]], marks: Sequence[Mark], *, name: str, title: str
+    trajectories: Sequence[Sequence[tuple[float, float]]], marks: Sequence[Mark], *, title: str
 ) -> str:
     """Draw trajectories from where they start, small rings, with fixed points: filled if stable, hollow if not."""
     with drawing(SIDE, SIDE) as figure:
@@ -48,9 +48,6 @@ def draw_portrait(
         axes.margins(0.08)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_title(name, loc="left", color=INK, parse_math=False)
-        axes.set_xlabel("component 1", color=FAINT, fontsize=8, labelpad=2)
-        axes.set_ylabel("component 2", color=FAINT, fontsize=8, labelpad=2)
         return svg(
             figure, title, f"{len(trajectories)} paths of the state in its two leading components; rings: starts; "
             f"{sum(mark.stable for mark in marks)} stable and {sum(not mark.stable for mark in marks)} unstable "

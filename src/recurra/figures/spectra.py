@@ -19,6 +19,8 @@ __all__ = ["Cloud", "draw_eigenvalues", "draw_exponents", "draw_jacobians", "dra
 COLUMNS = 4
 """Circles side by side: more would be too small to see on a phone."""
 MOST_CIRCLES = 24
+SMALLEST = 1e-2
+"""Singular values that are drawn, as a share of the largest."""
 
 
 class Cloud(NamedTuple):
@@ -41,6 +43,7 @@ def draw_eigenvalues(clouds: Sequence[Cloud], *, title: str) -> str:
     reach = 1.12 * max(1.0, *(abs(complex(*value)) for cloud in shown for value in cloud.eigenvalues))
     side = WIDTH / columns
     with drawing(rows * (side + 0.26)) as figure:
+        figure.get_layout_engine().set(hspace=0.12, wspace=0.02)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, cloud in zip(grid.flat, shown, strict=False):
             axes.add_patch(Circle((0, 0), 1, facecolor="none", edgecolor=INK, linewidth=0.9))
@@ -52,7 +55,7 @@ def draw_eigenvalues(clouds: Sequence[Cloud], *, title: str) -> str:
                 draw_dots(axes, *places[mask].T, size=2.2, colour=colour, opacity=0.75)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_title(f"{cloud.name} {cloud.layer}", pad=1, parse_math=False)
+            axes.set_title(f"{cloud.name}, {cloud.layer}", pad=1, parse_math=False)
             axes.set_xlabel(f"ρ {cloud.radius:.2f}", color=VERMILION if cloud.radius > 1 else FAINT, labelpad=1)
         for axes in grid.flat[len(shown) :]:
             axes.set_axis_off()
@@ -72,12 +75,13 @@ def draw_singular_values(clouds: Sequence[Cloud], *, title: str) -> str:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, layer in zip(grid.flat, layers, strict=False):
             for cloud in (cloud for cloud in clouds if cloud.layer == layer):
-                values = np.maximum(cloud.singular_values, 1e-4)
+                values = np.asarray(cloud.singular_values, float)
                 place = np.linspace(0, 1, len(values)) if len(values) > 1 else np.zeros(1)
                 colour = SERIES[names.index(cloud.name) % len(SERIES)]
                 axes.plot(place, values, color=colour, label=cloud.name if layer == layers[0] else None)
             axes.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
             axes.set_yscale("log")
+            axes.set_ylim(*_reach(clouds))
             axes.set_title(f"layer {layer}", loc="left")
             axes.set_xticks([0, 0.5, 1], ["largest", "", "smallest"])
             for tick, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
@@ -86,7 +90,7 @@ def draw_singular_values(clouds: Sequence[Cloud], *, title: str) -> str:
         for axes in grid.flat[len(layers) :]:
             axes.set_axis_off()
         figure.legend(loc="outside upper left", ncols=min(len(names), 6), frameon=False, handlelength=1.2,
-                      columnspacing=1.2, borderpad=0)  # fmt: skip
+                      columnspacing=1.2, borderpad=0.6)  # fmt: skip
         return svg(
             figure, title, "Lines: singular values of each recurrent matrix from the largest to the smallest, on a "
             "logarithmic axis; a panel for each layer, a line at 1."
@@ -99,7 +103,7 @@ def draw_jacobians(layers: Sequence[tuple[int, Sequence[float], Sequence[float]]
     Args:
         layers: (layer, radii, norms).
     """
-    with drawing(1.0 + 0.52 * len(layers)) as figure:
+    with drawing(1.5 + 0.55 * len(layers)) as figure:
         axes = figure.subplots()
         axes.axvline(1, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
         for row, (_, radii, norms) in enumerate(layers):
@@ -142,6 +146,13 @@ def draw_exponents(exponents: Sequence[float], errors: Sequence[float], *, title
         axes.annotate("above: drifts apart", (1, 0), xycoords=axes.get_yaxis_transform(), xytext=(0, 3),
                       textcoords="offset points", ha="right", va="bottom", color=FAINT)  # fmt: skip
         return svg(figure, title, "Dots with bars: Lyapunov exponents in nats per step with two standard errors.")
+
+
+def _reach(clouds: Sequence[Cloud]) -> tuple[float, float]:
+    """Return the singular values to show: some are so near to 0 that the others would stand in a heap."""
+    largest = max(1.0, *(value for cloud in clouds for value in cloud.singular_values))
+    smallest = min(value for cloud in clouds for value in cloud.singular_values)
+    return max(smallest, largest * SMALLEST) / 1.2, largest * 1.2
 
 
 def _plain_numbers(axes: Axes) -> None:

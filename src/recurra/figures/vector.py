@@ -26,11 +26,11 @@ COLOURS = {
 }  # fmt: skip
 VARIABLES = {colour.lower(): f"var(--{name}, {colour.lower()})" for colour, name in COLOURS.items()}
 STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.5,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10.5,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
     "lines.linewidth": 1.6,
     "axes.linewidth": 0.7,
     "grid.linewidth": 0.6,

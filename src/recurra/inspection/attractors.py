@@ -17,6 +17,7 @@ class FixedPoint:
     stable: bool
     largest_eigenvalue: float
     input: str
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

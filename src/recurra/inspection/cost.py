@@ -16,6 +16,7 @@ class CostPoint:
     memory_bytes: int
     predicted_bytes: int
     seconds_per_token: float
+    loss_bytes: int
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class PromptFlow:
 
     tokens: list[str]
     norms: list[float]
+    words: list[str]
+    word_norms: list[float]
+    predicted: str
 
 
 @dataclass(frozen=True)

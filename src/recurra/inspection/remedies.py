@@ -44,12 +44,12 @@ def remedies_of(config: RunConfig, model: nn.Module, *, gated: bool | None) -> l
 def _clipping(config: RunConfig) -> Iterator[Remedy]:
     clip, value = config.training.clip, getattr(config.training, "clip_value", 0.0)
     yield Remedy(
-        "Clipping by norm", clip > 0, f"--clip {clip:g}" if clip else "off; --clip 1 switches it on",
+        "Clipping by norm", clip > 0, f"--clip {clip:g}" if clip else "--clip 1 switches it on",
         "Shrinks a gradient that is longer than a limit, and keeps its direction (Pascanu et al. 2013).",
         "When the loss jumps, or the gradient norm has peaks: it is the first thing against explosion.",
     )  # fmt: skip
     yield Remedy(
-        "Clipping by value", value > 0, f"--clip-value {value:g}" if value else "off",
+        "Clipping by value", value > 0, f"--clip-value {value:g}" if value else "",
         "Cuts each entry of a gradient to a range by itself, which also turns its direction.",
         "When single weights, not the whole, receive huge gradients; otherwise clip by norm.",
     )  # fmt: skip
@@ -100,9 +100,9 @@ def _cell(config: RunConfig, model: nn.Module, gated: bool | None) -> Iterator[R
         "Brings the sums before each gate to mean 0 and variance 1 at every step (Ba et al. 2016).",
         "When gates saturate or training is sensitive to the learning rate.",
     )  # fmt: skip
-    residual, layers = config.model.residual, config.model.layers
+    residual = config.model.residual
     yield Remedy(
-        "Residual connections", residual, "--residual" if residual else f"off; {layers} layer{'s' * (layers != 1)}",
+        "Residual connections", residual, "--residual" if residual else "--residual switches it on",
         "Adds a layer's input to its output, so that gradients have a way around each layer.",
         "In stacks of three layers and more; they do nothing against vanishing along time.",
     )  # fmt: skip

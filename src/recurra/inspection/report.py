@@ -45,7 +45,7 @@ class Report:
 
     Args:
         run: its path.
-        text: what was read: "validation part", "training part", or a file's name.
+        text: what was read: "its validation part", "its training part", or a file's name.
         window: steps after which training cuts the gradient; None if it does not.
         verdict: sentences, faults first.
         seconds: that all of it took.
@@ -150,8 +150,8 @@ def _text_of(run: Run, text: Tokens | None, name: str | None) -> tuple[Tokens, s
     if text is not None:
         return text, name or "a text of its own"
     if len(run.corpus.valid):
-        return run.corpus.valid, "validation part"
-    return run.corpus.train, "training part"
+        return run.corpus.valid, "its validation part"
+    return run.corpus.train, "its training part"
 
 
 def _check_text(text: Tokens, name: str) -> Tensor:

@@ -30,6 +30,7 @@ class UnitStory:
     correlation: float
     tokens: list[str]
     activations: list[float]
+    leaf: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Units:
 
     gates: list[GateHistogram]
     stories: list[UnitStory]
-    saturated: float
+    saturated: float | None
 
 
 def measure_units(model: Any, tokens: Any, **options: Any) -> Units:

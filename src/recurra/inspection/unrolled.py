@@ -13,6 +13,7 @@ class Unrolled:
     """A few steps of a network."""
 
     tokens: list[str]
+    targets: list[str]
     layers: list[str]
     window: int | None
     probabilities: list[float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -128,7 +129,7 @@ def _gates(units: Units) -> Iterator[Finding]:
             if share >= NOTABLE:
                 weight = FAULT if share >= MANY else REMARK
                 yield Finding(weight, f"{percent(share)} of the {gate_name(gate)} are stuck {side}.")
-    if units.saturated >= MANY:
+    if units.saturated is not None and units.saturated >= MANY:
         yield Finding(FAULT, f"{percent(units.saturated)} of the outputs are saturated, where no gradient passes.")
 
 
@@ -151,15 +152,10 @@ def _behaviour(behaviours: Sequence[Behaviour]) -> Iterator[Finding]:
     growing = [behaviour.input for behaviour in behaviours if behaviour.kind == "grows without bound"]
     if growing:
         yield Finding(FAULT, f"The state grows without bound under {growing[0]}.")
-    kinds = dict.fromkeys(behaviour.kind for behaviour in behaviours if behaviour.kind != "grows without bound")
-    for kind in kinds:
-        count = sum(behaviour.kind == kind for behaviour in behaviours)
-        which = "every" if count == len(behaviours) else f"{count} of {len(behaviours)}"
-        if len(behaviours) == 1:
-            which = "its"
-        plural = "s" if which not in ("every", "its") else ""
-        yield Finding(REMARK, f"Under {which} constant input{plural} that {_was(plural)} tried, the state {kind}.")
-
-
-def _was(plural: str) -> str:
-    return "were" if plural else "was"
+    kinds = Counter(behaviour.kind for behaviour in behaviours if behaviour.kind != "grows without bound")
+    if len(kinds) == 1 and not growing:
+        each = "each of the constant inputs tried" if len(behaviours) > 1 else behaviours[0].input
+        yield Finding(REMARK, f"Under {each} the state {behaviours[0].kind}.")
+    elif kinds:
+        parts = [f"{kind} under {count}" for kind, count in kinds.most_common()]
+        yield Finding(REMARK, f"Of {len(behaviours)} constant inputs, the state {' and '.join(parts)}.")

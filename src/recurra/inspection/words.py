@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "gate_name", "gate_title", "plural", "steps", "visible"]
+__all__ = ["duration", "ends_line", "gate_name", "plural", "steps", "visible"]
 
-GATES = {
-    "i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update",
-    "input": "input", "forget": "forget", "output": "output", "reset": "reset", "update": "update",
-}  # fmt: skip
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "↵"}
+ESCAPES = {r"\n": "↵", r"\t": "⇥", r"\r": "↵"}
+LINE_ENDS = ("\n", r"\n", "<eos>")
 LONGEST_TOKEN = 10
 
 
@@ -32,16 +30,17 @@ def duration(seconds: float) -> str:
 
 def gate_name(gate: str) -> str:
     """Return the name of a kind of gate, in the plural: ``forget gates``; one without a name keeps its number."""
-    name = GATES.get(gate)
-    return f"{name} gates" if name else f"units of {gate}"
+    return f"units of {gate}" if gate.startswith("gate") else f"{gate} gates"
 
 
-def gate_title(gate: str) -> str:
-    """Return the name of a gate as it stands above a chart."""
-    return GATES.get(gate, gate)
+def ends_line(token: str) -> bool:
+    """Say whether a printable token stands for the end of a line."""
+    return any(end in token for end in LINE_ENDS)
 
 
 def visible(token: str, longest: int = LONGEST_TOKEN) -> str:
-    """Return a token with its white space as marks, cut to what a picture has room for."""
+    """Return a token with its white space as marks, escaped or not, cut to what a picture has room for."""
+    for escape, mark in ESCAPES.items():
+        token = token.replace(escape, mark)
     shown = "".join(MARKS.get(c, c if c.isprintable() else "·") for c in token)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"

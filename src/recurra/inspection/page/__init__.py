@@ -27,6 +27,7 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader("recurra.inspection.page"),
         autoescape=True,
+        finalize=_bind,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -43,6 +44,13 @@ def render(report: Report) -> str:
 def is_page(text: str) -> bool:
     """Say whether a text begins as a page of ours does."""
     return f'<meta name="generator" content="{GENERATOR} ' in text
+
+
+def _bind(value: object) -> object:
+    """Keep numbers and their per cent sign on one line."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value.replace(" %", "\u00a0%")
+    return value
 
 
 def _sections(report: Report) -> list[Section]:

@@ -26,29 +26,21 @@ def behaviour_section(behaviours: Sequence[Behaviour]) -> Section:
         ),
         panels=[_panel(number, behaviour) for number, behaviour in enumerate(behaviours, start=1)],
         panels_caption=(
-            "Each small map shows the state in the two directions in which it moves most. Rings: where paths start; "
-            "they grow darker on their way. Filled dots: stable fixed points, which draw states in; orange rings: "
-            "unstable ones, which a state leaves."
+            "Each map shows the state in the two directions in which it moves most, for one input. Rings: where paths "
+            "start; they grow darker on their way. Black dots: stable fixed points, which draw states in. Orange "
+            "rings: unstable ones, which a state leaves."
         ),
     )
 
 
 def _panel(number: int, behaviour: Behaviour) -> Panel:
-    # A chart's text has no room for more than a word or two.
-    name = behaviour.input if len(behaviour.input) <= 14 else f"{behaviour.input[:13]}…"
-    marks = [
-        Mark(*place, point.stable)
-        for point in behaviour.points
-        if (place := getattr(point, "place", None)) is not None
-    ]
-    image = draw_portrait(
-        behaviour.trajectories, marks, name=name, title=f"Behaviour {number}: {behaviour.input}"
-    )
-    return Panel(_sentence(behaviour), image)
+    marks = [Mark(*place, point.stable) for point in behaviour.points if (place := point.place) is not None]
+    image = draw_portrait(behaviour.trajectories, marks, title=f"Map {number}: {behaviour.input}")
+    return Panel(behaviour.input, _sentence(behaviour), image)
 
 
 def _sentence(behaviour: Behaviour) -> str:
-    kind = behaviour.kind
+    kind = behaviour.kind[:1].upper() + behaviour.kind[1:]
     if behaviour.period:
         kind += f" with a period of {behaviour.period}"
     stable = [point for point in behaviour.points if point.stable]
@@ -57,7 +49,5 @@ def _sentence(behaviour: Behaviour) -> str:
     parts += [plural(unstable, "unstable one" if stable else "unstable fixed point")] if unstable else []
     found = " and ".join(parts) or "no fixed point"
     slowest = max((point.largest_eigenvalue for point in stable), default=None)
-    rate = "" if slowest is None else f"; near it a difference keeps {percent(slowest)} of its size at each step"
-    return (
-        f"Under {behaviour.input} it {kind}: {found}{rate}. The map shows {percent(behaviour.explained)} of the motion."
-    )
+    rate = "" if slowest is None else f", into which differences shrink to {percent(slowest)} at each step"
+    return f"{kind}: {found}{rate}. The map shows {percent(behaviour.explained)} of the motion."

@@ -42,6 +42,14 @@ class Canvas:
         element.set("text-anchor", anchor)
         element.text = words
 
+    def symbol(self, x: float, y: float, letter: str, index: str) -> None:
+        """Write a letter with an index below it."""
+        element = self._add("text", "symbol", x=f"{x:.1f}", y=f"{y:.1f}")
+        element.set("text-anchor", "middle")
+        element.text = letter
+        below = SubElement(element, "tspan", {"class": "index", "dy": "4"})
+        below.text = index
+
     def line(self, x1: float, y1: float, x2: float, y2: float, look: str) -> None:
         """Draw a straight line."""
         self._add("path", look, d=f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}")

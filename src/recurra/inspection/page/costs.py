@@ -35,7 +35,8 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
                 memory,
                 f"Each step of a window keeps {bytes_text(per_step)}, so memory grows in proportion: "
                 f"{bytes_text(measured[-1])} at {last.window:,} steps. The line is predicted from the two shortest "
-                f"windows; what was measured is within {percent(off)} of it.",
+                f"windows; what was measured is within {percent(off)} of it. Output layer and loss keep "
+                f"{bytes_text(last.loss_bytes)} on top.",
                 draw_memory(windows, measured, predicted, window=window, title=memory),
             ),
             Chart(

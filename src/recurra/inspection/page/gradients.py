@@ -8,7 +8,7 @@ from recurra.figures import Fade, draw_norms, draw_truncation, percent
 from recurra.inspection.flow import Flow, PromptFlow
 from recurra.inspection.page.parts import Chart, Coloured, Section, Span
 from recurra.inspection.verdict import CLOSE, enough
-from recurra.inspection.words import plural, steps, visible
+from recurra.inspection.words import ends_line, plural, steps, visible
 
 __all__ = ["gradient_section"]
 
@@ -40,7 +40,7 @@ def gradient_section(flow: Flow | None, window: int | None) -> Section:
 
 def _norms(flow: Flow, window: int | None) -> Chart:
     chosen = flow.layers if len(flow.layers) <= MOST_LINES else [*flow.layers[:3], *flow.layers[-3:]]
-    fades = [Fade(f"layer {flow_.layer}", flow_.lags, flow_.norms, flow_.low, flow_.high) for flow_ in chosen]
+    fades = [Fade(f"layer {flow_.layer + 1}", flow_.lags, flow_.norms, flow_.low, flow_.high) for flow_ in chosen]
     top = flow.layers[-1]
     title = "Gradient by distance"
     image = draw_norms(fades, window=window, fades_at=flow.fades_at, title=title)
@@ -86,23 +86,22 @@ def _truncation(flow: Flow, window: int | None) -> Chart:
 
 def _prompt(prompt: PromptFlow) -> Coloured:
     largest = max(prompt.norms, default=0.0) or 1.0
-    total = sum(prompt.norms) or 1.0
     spans = [
         Span(
             visible(token, longest=60),
             # The eye takes areas of ink for amounts; the root keeps the small ones apart from nothing.
             round(math.sqrt(norm / largest), 3),
-            True,
-            f"{percent(norm / total)} of the gradient",
-            "\n" in token,
+            False,
+            f"{percent(norm / largest)} of the largest",
+            ends_line(token),
         )
         for token, norm in zip(prompt.tokens, prompt.norms, strict=True)
     ]
-    strongest = sorted(zip(prompt.norms, prompt.tokens, strict=True), key=lambda pair: -pair[0])[:NAMED]
-    named = ", ".join(f"“{visible(token)}” ({percent(norm / total)})" for norm, token in strongest)
+    strongest = sorted(zip(prompt.word_norms, prompt.words, strict=True), key=lambda pair: -pair[0])[:NAMED]
+    named = ", ".join(f"“{visible(word, longest=40)}”" for _, word in strongest)
     return Coloured(
         "The prompt, by gradient",
-        "The stronger the colour, the more the prediction at the end of the prompt depends on the token. Strongest: "
-        f"{named}.",
+        f"The stronger the colour, the more the prediction of what follows, “{visible(prompt.predicted, 40)}”, depends "
+        f"on the token. The words that it depends on most: {named}.",
         spans,
     )

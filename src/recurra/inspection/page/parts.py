@@ -21,6 +21,7 @@ class Chart:
 class Panel:
     """A small picture among others of its kind, and a sentence."""
 
+    name: str
     sentence: str
     svg: str
 
@@ -49,6 +50,12 @@ class Coloured:
     title: str
     caption: str
     spans: Sequence[Span]
+
+    @property
+    def spaced(self) -> bool:
+        """Whether tokens are words, which have a space between them; other tokens bring their own."""
+        longest = max((len(span.text) for span in self.spans), default=0)
+        return longest > 1 and not any("␣" in span.text for span in self.spans)
 
 
 @dataclass(frozen=True)

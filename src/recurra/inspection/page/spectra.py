@@ -9,7 +9,7 @@ from recurra.figures import Cloud, draw_eigenvalues, draw_exponents, draw_jacobi
 from recurra.inspection.lyapunov import Lyapunov
 from recurra.inspection.page.parts import Chart, Section
 from recurra.inspection.spectrum import JacobianSpectrum, MatrixSpectrum, Spectrum
-from recurra.inspection.words import gate_title, steps
+from recurra.inspection.words import steps
 
 __all__ = ["spectrum_section"]
 
@@ -40,9 +40,7 @@ def spectrum_section(spectrum: Spectrum | None) -> Section:
 
 
 def _clouds(matrices: list[MatrixSpectrum]) -> list[Cloud]:
-    return [
-        Cloud(m.layer, gate_title(m.name), m.eigenvalues, m.singular_values, m.radius) for m in matrices
-    ]
+    return [Cloud(m.layer + 1, m.name, m.eigenvalues, m.singular_values, m.radius) for m in matrices]
 
 
 def _eigenvalues(matrices: list[MatrixSpectrum]) -> Chart:
@@ -52,9 +50,9 @@ def _eigenvalues(matrices: list[MatrixSpectrum]) -> Chart:
     count = "The matrix reaches" if outside == len(matrices) == 1 else f"{outside} of {len(matrices)} reach"
     return Chart(
         title,
-        "Each dot is a direction that the matrix stretches by its distance from the centre, and turns by its angle; "
-        f"the circle is 1. {count} beyond the circle; the largest radius ρ is {largest.radius:.2f}, of "
-        f"{gate_title(largest.name)} in layer {largest.layer}. Gates and tanh shrink what the weights stretch.",
+        "Each dot is a direction that the matrix stretches by its distance from the centre and turns by its angle; the "
+        f"circle is 1. {count} beyond it; the largest radius ρ is {largest.radius:.2f}, of {largest.name} in layer "
+        f"{largest.layer + 1}. Gates and tanh shrink again what the weights stretch.",
         draw_eigenvalues(_clouds(matrices), title=title),
     )
 
@@ -66,8 +64,8 @@ def _singular_values(matrices: list[MatrixSpectrum]) -> Chart:
         title,
         "How much a matrix can stretch a vector at most, then at right angles to that, and so on. Flat lines treat "
         f"all directions alike; steep ones see few. The largest is {max(top.singular_values, default=0.0):.2f}, of "
-        f"{gate_title(top.name)} in layer {top.layer}.",
-        draw_singular_values(_clouds([m for m in matrices if m.layer <= MOST_LAYERS]), title=title),
+        f"{top.name} in layer {top.layer + 1}.",
+        draw_singular_values(_clouds([m for m in matrices if m.layer < MOST_LAYERS]), title=title),
     )
 
 
@@ -78,10 +76,10 @@ def _jacobians(jacobians: list[JacobianSpectrum]) -> Chart:
     norms = [norm for jacobian in jacobians for norm in jacobian.norms]
     return Chart(
         title,
-        f"What single steps of real text, {len(jacobians[0].radii)} of them, do to a small change of the state: a "
-        f"step stretches the worst direction by {median(norms):.2f} (median, orange), and a direction that it keeps "
-        f"by {median(radii):.2f} (blue). Left of 1 changes shrink, right of 1 they grow.",
-        draw_jacobians([(j.layer, j.radii, j.norms) for j in shown], title=title),
+        f"What {len(jacobians[0].radii)} single steps of real text do to a small change of the state. Orange: the most "
+        f"that one step can stretch it, {median(norms):.2f} in the median. Blue: what the same step does if repeated "
+        f"for long, {median(radii):.2f}. Left of 1 changes shrink, right of 1 they grow.",
+        draw_jacobians([(j.layer + 1, j.radii, j.norms) for j in shown], title=title),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from recurra.figures import percent
@@ -35,7 +36,7 @@ class Measures(NamedTuple):
     height: float = 44.0
 
 
-DESKTOP = Measures("wide", columns=8, pitch=112.0, box=52.0, margin=76.0, token=10)
+DESKTOP = Measures("wide", columns=8, pitch=112.0, box=52.0, margin=112.0, token=10)
 PHONE = Measures("narrow", columns=4, pitch=85.0, box=38.0, margin=2.0, token=8)
 
 
@@ -64,7 +65,7 @@ def draw_unrolled(unrolled: Unrolled, sizes: Measures = DESKTOP) -> str:
 def _caption(unrolled: Unrolled) -> str:
     window, count = unrolled.window, len(unrolled.tokens)
     first = unrolled.gradients[-1][0] if unrolled.gradients and unrolled.gradients[-1] else None
-    left = "" if first is None else f" Of the gradient at the last state, {percent(first)} arrives at the first of these."
+    left = "" if first is None else f" At the first of these states {percent(first)} of the largest is left."
     if window is None:
         cut = "Training cuts no gradient."
     elif window >= count:
@@ -87,7 +88,7 @@ class _Picture:
         self.first = max(0, self.count - rows * sizes.columns)
         self.layers = _shown(len(unrolled.gradients))
         self.top = 58.0
-        self.row_height = self.top + len(self.layers) * sizes.layer + 84.0
+        self.row_height = self.top + len(self.layers) * sizes.layer + 66.0
         self.rows = rows
         self.largest = max((g for layer in unrolled.gradients for g in layer), default=1.0) or 1.0
         self.width = sizes.margin + sizes.columns * sizes.pitch
@@ -104,7 +105,7 @@ class _Picture:
             if layer is not None:
                 self._layer(row, layer)
         self._cut()
-        return self.canvas.finish(self.width, self.rows * self.row_height + 8)
+        return self.canvas.finish(self.width, self.rows * self.row_height + 4)
 
     def _place(self, t: int) -> tuple[float, float]:
         """Return the middle of a column and the top of its row."""
@@ -120,18 +121,19 @@ class _Picture:
         (x, top), half = self._place(t), self.sizes.height / 2
         bottom = self._height(0, top) + half
         heights = [self._height(row, top) for row in range(len(self.layers))]
-        for lower, upper in zip(heights, heights[1:], strict=False):
+        for lower, upper in pairwise(heights):
             canvas.arrow(x, lower - half, x, upper + half + 1, "signal")
         canvas.arrow(x, bottom + 26, x, bottom + 1, "signal")
         canvas.arrow(x, heights[-1] - half, x, top + 40, "signal")
+        if t == self.count - 1:
+            self._loss(x, [top + 40 - half, *heights[::-1]])
         canvas.box(x, bottom + 38, sizes.pitch - 12, 23, "token-box", 11)
         canvas.text(x, bottom + 42.5, visible(self.unrolled.tokens[t], sizes.token), "token")
-        canvas.text(x, bottom + 64, "now" if t == self.count - 1 else f"−{self.count - 1 - t}", "time")
+        canvas.text(x, bottom + 64, "t" if t == self.count - 1 else f"t − {self.count - 1 - t}", "time")
         self._prediction(t, x, top)
 
     def _prediction(self, t: int, x: float, top: float) -> None:
         canvas, last = self.canvas, t == self.count - 1
-        following = self.unrolled.tokens[t + 1] if not last else None
         if t < len(self.unrolled.probabilities):
             probability = self.unrolled.probabilities[t]
             wide = self.sizes.pitch * 0.34
@@ -139,8 +141,15 @@ class _Picture:
             full = max(1.0, wide * min(1.0, probability))
             canvas.box(x - 16 - (wide - full) / 2, top + 31, full, 5, "chance", 2.5)
             canvas.text(x - 16 + wide / 2 + 4, top + 35, percent(round(probability, 2)), "share", "start")
-        words = "loss" if following is None else visible(following, self.sizes.token)
-        canvas.text(x, top + 20, words, "loss" if last else "next")
+        if t < len(self.unrolled.targets):
+            words = visible(self.unrolled.targets[t], self.sizes.token)
+            canvas.text(x, top + 20, words, "next loss" if last else "next")
+
+    def _loss(self, x: float, heights: list[float]) -> None:
+        """Draw the gradient on its way down from the loss through the layers of the last step."""
+        half = self.sizes.height / 2
+        for upper, lower in pairwise(heights):
+            self.canvas.arrow(x + 9, upper + half, x + 9, lower - half - 1, "descent", head=4.5)
 
     def _layer(self, row: int, layer: int) -> None:
         canvas, sizes = self.canvas, self.sizes
@@ -157,6 +166,7 @@ class _Picture:
                 if t > 0 and t - 1 < len(gradients):
                     self._gradient(x - half, start, y + 8, layer, t - 1, label=False)
             canvas.box(x, y, sizes.box, sizes.height, "cell")
+            canvas.symbol(x, y + 5, "h", "t" if t == self.count - 1 else f"t−{self.count - 1 - t}")
             if t == self.count - 1:
                 continue
             end = x + sizes.pitch - half if column < sizes.columns - 1 else self.width - 1
@@ -177,7 +187,8 @@ class _Picture:
     def _name(self, layer: int, top: float, y: float) -> None:
         name = self.unrolled.layers[layer] if layer < len(self.unrolled.layers) else f"layer {layer + 1}"
         if self.sizes.margin > 20:
-            self.canvas.text(0, y + 4, visible(name, 12).replace("␣", " "), "layer", "start")
+            self.canvas.text(0, y - 4, f"layer {layer + 1}", "layer", "start")
+            self.canvas.text(0, y + 12, name if len(name) <= 16 else f"{name[:15]}…", "remark", "start")
         else:
             self.canvas.text(0, y - self.sizes.height / 2 - 6, f"layer {layer + 1}", "layer", "start")
 
@@ -193,18 +204,17 @@ class _Picture:
         x, top = self._place(t)
         x -= self.sizes.pitch / 2
         x = max(x, 9.0)
-        foot = top + self.row_height - 34
+        foot = top + self.row_height - 16
         self.canvas.line(x, top + 8, x, foot - 8, "cut dashed")
         self.canvas.scissors(x, foot)
 
     def _cut_elsewhere(self, further: int) -> None:
         if self.sizes.margin <= 20:
             return
-        foot = self.row_height - 34
-        self.canvas.line(14, foot - 40, 14, foot - 8, "cut dashed")
-        self.canvas.scissors(14, foot)
-        self.canvas.text(26, foot - 18, "cut", "remark", "start")
-        self.canvas.text(26, foot - 4, f"{further:,} left", "remark", "start")
+        foot = self.row_height - 28
+        self.canvas.scissors(9, foot)
+        self.canvas.text(24, foot + 1, f"{steps(further)}", "remark", "start")
+        self.canvas.text(24, foot + 14, "further left", "remark", "start")
 
 
 def _shown(count: int) -> list[int | None]:
