@@ -15,7 +15,7 @@ from recurra.inspection.units import GateHistogram, Units, UnitStory
 from recurra.inspection.unrolled import Unrolled
 from recurra.inspection.verdict import write_verdict
 
-WORDS = "two thousand three hundred forty five . six".split()
+WORDS = ["two", "thousand", "three", "hundred", "forty", "five", ".", "six"]
 WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -38,7 +38,7 @@ def flow(*, slope=-0.2, layers=2, short=0.5, prompt=None):
 
 
 def prompt():
-    tokens = "four thousand nine hundred ninety nine . five".split()
+    tokens = ["four", "thousand", "nine", "hundred", "ninety", "nine", ".", "five"]
     norms = [0.02, 0.11, 0.05, 0.09, 0.3, 0.8, 1.0, 0.4]
     return PromptFlow(tokens, norms, tokens, norms, "thousand")
 
@@ -92,7 +92,9 @@ def story(layer=0, unit=7, feature="position in line"):
     for token in tokens:
         values.append(math.tanh(place / 8 - 1))
         place = 0 if token == "\n" else place + 1
-    return UnitStory(layer, unit, feature, 0.83, [t.replace("\n", "\\n").replace(" ", "␣") for t in tokens], values, "h")
+    return UnitStory(
+        layer, unit, feature, 0.83, [t.replace("\n", "\\n").replace(" ", "␣") for t in tokens], values, "h"
+    )
 
 
 def units(*, forget_open=0.04, saturated=0.03, gates=("forget", "input", "output")):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recurra.figures.canvas import BLUE, INK
+from recurra.figures.canvas import AXIS, BLUE, CARD, GRID, INK
 from recurra.figures.marks import mark_window
-from recurra.figures.vector import AXIS, CARD, GRID, drawing, svg
+from recurra.figures.vector import drawing, svg
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -42,8 +42,10 @@ def draw_memory(
         axes.set_title("memory of one window", loc="left", color=INK)
         mark_window(axes, window)
         for place, value in zip(windows, measured, strict=True):
-            axes.annotate(bytes_text(value), (place, value), xytext=(-7, 2), textcoords="offset points", ha="right",
-                          va="bottom", color=INK, annotation_clip=False)  # fmt: skip
+            last = place == windows[-1]
+            axes.annotate(bytes_text(value), (place, value), xytext=(-7, 2) if last else (6, -2),
+                          textcoords="offset points", ha="right" if last else "left", va="bottom" if last else "top",
+                          color=INK)  # fmt: skip
         return svg(figure, title, "Dots: bytes that one window keeps, against its steps, both axes logarithmic; "
                    "line: as predicted from the two shortest windows.")  # fmt: skip
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
-from recurra.figures.marks import percent
-from recurra.figures.vector import AXIS, WIDTH, drawing, svg
+from recurra.figures.canvas import AXIS, BLUE, FAINT, INK, VERMILION
+from recurra.figures.marks import in_rows, percent
+from recurra.figures.vector import drawing, svg
 
 __all__ = ["Gate", "draw_gates"]
 
@@ -34,12 +34,15 @@ class Gate(NamedTuple):
 def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
     """Draw a histogram for each gate of each layer; what counts as closed or open has a colour of its own."""
     shown = gates[:MOST_PANELS]
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    with drawing(rows * 1.3 + 0.1, WIDTH) as figure:
-        figure.get_layout_engine().set(wspace=0.1, hspace=0.06)
+    places = in_rows([gate.layer for gate in shown], COLUMNS)
+    rows, columns = places[-1][0] + 1, 1 + max(column for _, column in places)
+    with drawing(rows * 1.3 + 0.1, across=0.1, down=0.06) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axes, gate in zip(grid.flat, shown, strict=False):
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for place, gate in zip(places, shown, strict=True):
+            axes = grid[place]
+            axes.set_axis_on()
             edges = np.asarray(gate.edges, float)
             shares = np.asarray(gate.counts, float) / max(1, sum(gate.counts))
             middles = (edges[1:] + edges[:-1]) / 2
@@ -49,14 +52,13 @@ def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
             for tick, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
                 tick.set_horizontalalignment(side)
             axes.spines["left"].set_visible(False)
-            axes.set_title(f"{gate.name} {gate.layer}", loc="left", color=INK, parse_math=False)
+            axes.set_title(gate.name, loc="left", color=INK, parse_math=False)
+            if place[1] == 0:
+                axes.set_ylabel(f"layer {gate.layer}")
             stuck = gate.stuck_closed + gate.stuck_open
             if stuck >= LEAST:
                 axes.set_xlabel(f"{percent(stuck)} stuck", color=FAINT, labelpad=-10)
-        for axes in grid.flat[len(shown) :]:
-            axes.set_axis_off()
         return svg(
             figure, title, "Histograms of gate values from 0, closed, to 1, open, one for each gate of each layer; "
             "below a tenth and above nine tenths in colours of their own."
         )  # fmt: skip
-

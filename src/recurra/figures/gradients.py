@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
+from recurra.figures.canvas import BLUE, CARD, FAINT, GRID, INK, VERMILION
 from recurra.figures.marks import SERIES, list_names, mark_window, name_lines, show_powers, show_shares
-from recurra.figures.vector import CARD, GRID, drawing, svg
+from recurra.figures.vector import drawing, svg
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -41,7 +42,8 @@ def draw_norms(fades: Sequence[Fade], *, window: int | None, fades_at: int | Non
         colours = _colours(len(fades))
         for fade, colour in zip(fades, colours, strict=True):
             axes.fill_between(fade.lags, _kept(fade.low), _kept(fade.high), color=colour, alpha=0.16, linewidth=0)
-            axes.plot(fade.lags, _kept(fade.norms), color=colour)
+            axes.plot(fade.lags, [norm if norm <= HIGHEST else math.nan for norm in _kept(fade.norms, top=math.inf)],
+                      color=colour)  # fmt: skip
         values = [value for fade in fades for value in (*_kept(fade.norms), *_kept(fade.low), *_kept(fade.high))]
         show_powers(axes, min(0.5, *values) / (1.0 if min(values) <= LOWEST else 1.3), max(1.0, *values) * 1.6)
         last = max((_end(fade) for fade in fades), default=1)
@@ -114,5 +116,5 @@ def _colours(count: int) -> list[str]:
     return [SERIES[k % len(SERIES)] for k in range(count)]
 
 
-def _kept(values: Sequence[float]) -> list[float]:
-    return [min(max(value, LOWEST), HIGHEST) for value in values]
+def _kept(values: Sequence[float], top: float = HIGHEST) -> list[float]:
+    return [min(max(value, LOWEST), top) for value in values]

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+from recurra.figures.canvas import BLUE, CARD, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
 
-__all__ = ["SERIES", "draw_dots", "list_names", "mark_window", "name_lines", "percent", "power", "show_powers", "show_shares"]
+__all__ = [
+    "SERIES",
+    "draw_dots",
+    "in_rows",
+    "list_names",
+    "mark_window",
+    "name_lines",
+    "percent",
+    "power",
+    "show_powers",
+    "show_shares",
+]
 
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of lines side by side, in this order."""
@@ -73,7 +85,7 @@ def name_lines(axes: Axes, names: Sequence[str], heights: Sequence[float], colou
     bottom = axes.get_window_extent().y0 * to_points
     order = np.argsort(ends, kind="stable")
     placed = ends.copy()
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in pairwise(order):
         placed[upper] = max(placed[upper], placed[lower] + LINE_HEIGHT)
     placed -= (placed.mean() - ends.mean()) if len(placed) > 1 else 0.0
     total = axes.get_window_extent().height * to_points
@@ -93,6 +105,24 @@ def list_names(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None
         )  # fmt: skip
 
 
+def in_rows(layers: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Return (row, column) of small panels, `most` in a row.
+
+    Each layer begins a row, unless each has a single panel.
+
+    Args:
+        layers: of the panels, ascending.
+    """
+    if len(set(layers)) == len(layers):
+        return [divmod(position, most) for position in range(len(layers))]
+    places: list[tuple[int, int]] = []
+    for position, layer in enumerate(layers):
+        row, column = places[-1] if places else (-1, most)
+        fresh = position == 0 or layer != layers[position - 1] or column + 1 == most
+        places.append((row + 1, 0) if fresh else (row, column + 1))
+    return places
+
+
 def mark_window(axes: Axes, window: int | None, *, height: float = 0.98) -> None:
     """Draw where truncation cuts, if that lies within the axes."""
     low, high = sorted(axes.get_xlim())
@@ -103,6 +133,7 @@ def mark_window(axes: Axes, window: int | None, *, height: float = 0.98) -> None
     axes.annotate(
         f"window {window:,}", (window, height), xycoords=axes.get_xaxis_transform(), va="top", color=INK,
         xytext=(-4 if late else 4, 0), textcoords="offset points", ha="right" if late else "left",
+        bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
     )  # fmt: skip
 
 
@@ -118,8 +149,5 @@ def draw_dots(axes: Axes, x: Any, y: Any, *, size: float, colour: str, opacity: 
     codes = np.tile(np.array([Path.MOVETO, Path.LINETO], np.uint8), len(x))
     path = Path(vertices, codes)
     path.should_simplify = False  # that would take lines of no length for nothing
-    patch = PathPatch(
-        path, facecolor="none", edgecolor=colour, alpha=opacity, linewidth=size, capstyle="round"
-    )
+    patch = PathPatch(path, facecolor="none", edgecolor=colour, alpha=opacity, linewidth=size, capstyle="round")
     axes.add_patch(patch)
-

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, FAINT, INK, VERMILION
-from recurra.figures.marks import SERIES, draw_dots
-from recurra.figures.vector import AXIS, GRID, WIDTH, drawing, svg
+from recurra.figures.canvas import AXIS, BLUE, FAINT, GRID, INK, VERMILION
+from recurra.figures.marks import SERIES, draw_dots, in_rows
+from recurra.figures.vector import WIDTH, drawing, svg
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -38,27 +38,31 @@ def draw_eigenvalues(clouds: Sequence[Cloud], *, title: str) -> str:
     from matplotlib.patches import Circle
 
     shown = clouds[:MOST_CIRCLES]
-    columns = min(COLUMNS, max(2, len(shown)))
-    rows = -(-len(shown) // columns)
+    places = in_rows([cloud.layer for cloud in shown], COLUMNS)
+    rows, columns = places[-1][0] + 1, max(2, 1 + max(column for _, column in places))
+    single = len({cloud.layer for cloud in shown}) == len(shown)
     reach = 1.12 * max(1.0, *(abs(complex(*value)) for cloud in shown for value in cloud.eigenvalues))
     side = WIDTH / columns
-    with drawing(rows * (side + 0.26)) as figure:
-        figure.get_layout_engine().set(hspace=0.12, wspace=0.02)
+    with drawing(rows * (side + 0.26), down=0.12) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axes, cloud in zip(grid.flat, shown, strict=False):
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for place, cloud in zip(places, shown, strict=True):
+            axes = grid[place]
+            axes.set_axis_on()
             axes.add_patch(Circle((0, 0), 1, facecolor="none", edgecolor=INK, linewidth=0.9))
             axes.axhline(0, color=GRID, linewidth=0.6, zorder=0)
             axes.axvline(0, color=GRID, linewidth=0.6, zorder=0)
             outside = np.array([abs(complex(*value)) > 1 for value in cloud.eigenvalues], bool)
-            places = np.array(cloud.eigenvalues, float).reshape(-1, 2)
+            values = np.array(cloud.eigenvalues, float).reshape(-1, 2)
             for mask, colour in ((~outside, BLUE), (outside, VERMILION)):
-                draw_dots(axes, *places[mask].T, size=2.2, colour=colour, opacity=0.75)
+                draw_dots(axes, *values[mask].T, size=2.2, colour=colour, opacity=0.75)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_title(f"{cloud.name}, {cloud.layer}", pad=1, parse_math=False)
+            axes.set_title(f"layer {cloud.layer}" if single else cloud.name, pad=1, parse_math=False)
+            if place[1] == 0 and not single:
+                axes.set_ylabel(f"layer {cloud.layer}", labelpad=1)
             axes.set_xlabel(f"ρ {cloud.radius:.2f}", color=VERMILION if cloud.radius > 1 else FAINT, labelpad=1)
-        for axes in grid.flat[len(shown) :]:
-            axes.set_axis_off()
         return svg(
             figure, title, "Dots: eigenvalues in the complex plane, one small plane for each matrix, the unit circle "
             "drawn in each; ρ is the largest absolute value."
@@ -72,7 +76,7 @@ def draw_singular_values(clouds: Sequence[Cloud], *, title: str) -> str:
     columns = min(2, len(layers))
     rows = -(-len(layers) // columns)
     with drawing(1.0 + 1.75 * rows) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, layer in zip(grid.flat, layers, strict=False):
             for cloud in (cloud for cloud in clouds if cloud.layer == layer):
                 values = np.asarray(cloud.singular_values, float)
@@ -120,7 +124,7 @@ def draw_jacobians(layers: Sequence[tuple[int, Sequence[float], Sequence[float]]
         axes.grid(axis="x", color=GRID)
         axes.set_title("spectral radius", loc="left", color=BLUE)
         axes.set_title("largest singular value", loc="right", color=VERMILION)
-        axes.set_xlabel("factor by which a step multiplies a change of the state")
+        axes.set_xlabel("factor per step")
         return svg(
             figure, title, "Dots: spectral radius and largest singular value of the Jacobian of single steps along "
             "the text, two rows for each layer, ticks at their medians; a line at 1."

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from recurra.figures.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, canvas
+from recurra.figures.canvas import AXIS, BLUE, CARD, FAINT, GREEN, GRID, INK, ORANGE, PURPLE, SKY, VERMILION, canvas
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.figure import Figure
 
-__all__ = ["AXIS", "CARD", "GRID", "WIDTH", "drawing", "svg"]
+__all__ = ["WIDTH", "drawing", "svg"]
 
 WIDTH = 4.2
 """Inches of a chart: about as wide as a phone, so that its text is shown there as large as it was drawn."""
-AXIS, GRID, CARD = "#B0B0B0", "#E8E8E8", "#FFFFFF"
 COLOURS = {
     INK: "ink", FAINT: "faint", AXIS: "axis", GRID: "grid", CARD: "card",
     BLUE: "blue", VERMILION: "vermilion", GREEN: "green", PURPLE: "purple", SKY: "sky", ORANGE: "orange",
@@ -54,12 +53,16 @@ PIXELS_PER_POINT = 96 / 72
 
 
 @contextmanager
-def drawing(height: float, width: float = WIDTH) -> Iterator[Figure]:
-    """Yield an empty figure of the given inches to draw a chart of a page on."""
+def drawing(height: float, width: float = WIDTH, *, across: float = 0.02, down: float = 0.02) -> Iterator[Figure]:
+    """Yield an empty figure of the given inches to draw a chart of a page on.
+
+    Args:
+        across, down: space between panels, as a share of their size.
+    """
     import matplotlib
 
     with canvas((width, height)) as figure, matplotlib.rc_context(STYLE):
-        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
+        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=across, hspace=down)
         figure.patch.set_visible(False)
         yield figure
 

@@ -90,7 +90,7 @@ def _cell(config: RunConfig, model: nn.Module, gated: bool | None) -> Iterator[R
     started = "" if bias is None else f", forget bias {bias:g} at the start"
     yield Remedy(
         "Gates and forget bias", gated, f"cell {name}{started}",
-        "Gates let a state pass a step unchanged; a forget bias of 1 or more starts with the gate open (Gers et al. 2000).",
+        "Let a state pass a step unchanged; a forget bias of 1 or more starts with the gate open (Gers et al. 2000).",
         "Always, if memory matters: lstm and gru hold on where a plain network forgets.",
     )  # fmt: skip
     normal = "layernorm" in name.replace("_", "").replace("-", "")
@@ -119,7 +119,7 @@ def _training(config: RunConfig) -> Iterator[Remedy]:
     whole = policy.startswith("full")
     yield Remedy(
         "Truncated back-propagation", not whole, f"--backprop {policy}",
-        "Cuts the gradient after a window and carries the state on: memory and time stay bounded (Williams & Peng 1990).",
+        "Cuts the gradient after a window, carries the state on: bounded memory and time (Williams & Peng 1990).",
         "For streams; lengthen the window while the truncation error of section 2 is above 5 %.",
     )  # fmt: skip
 

@@ -101,7 +101,7 @@ def _truncation(flow: Flow, window: int | None) -> Iterator[Finding]:
         if sufficient is not None:
             yield Finding(
                 REMARK,
-                f"Training cuts no gradient; a window of {sufficient:,} would give the same to within {percent(CLOSE)}.",
+                f"Training cuts no gradient; a window of {sufficient:,} would give it to within {percent(CLOSE)}.",
             )
         return
     # The error falls as windows grow, so what is measured on either side of the window bounds it.

@@ -33,7 +33,13 @@ class Canvas:
         """Draw a rectangle with round corners around (x, y)."""
         left, top = x - width / 2, y - height / 2
         self._add(
-            "rect", look, x=f"{left:.1f}", y=f"{top:.1f}", width=f"{width:.1f}", height=f"{height:.1f}", rx=f"{radius:g}"
+            "rect",
+            look,
+            x=f"{left:.1f}",
+            y=f"{top:.1f}",
+            width=f"{width:.1f}",
+            height=f"{height:.1f}",
+            rx=f"{radius:g}",
         )
 
     def text(self, x: float, y: float, words: str, look: str, anchor: str = "middle") -> None:

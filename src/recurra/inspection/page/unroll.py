@@ -20,6 +20,8 @@ MOST_LAYERS = 4
 WIDEST = 15.0
 """Pixels of the widest gradient."""
 THINNEST = 0.8
+SMALLEST = 1e-4
+"""Gradients that are written down; less has no room, and no meaning."""
 
 
 class Measures(NamedTuple):
@@ -30,14 +32,15 @@ class Measures(NamedTuple):
     pitch: float
     box: float
     margin: float
+    right: float
     token: int
     """Characters of a token that there is room for."""
     layer: float = 78.0
     height: float = 44.0
 
 
-DESKTOP = Measures("wide", columns=8, pitch=112.0, box=52.0, margin=112.0, token=10)
-PHONE = Measures("narrow", columns=4, pitch=85.0, box=38.0, margin=2.0, token=8)
+DESKTOP = Measures("wide", columns=8, pitch=112.0, box=52.0, margin=112.0, right=0.0, token=10)
+PHONE = Measures("narrow", columns=4, pitch=84.0, box=38.0, margin=0.0, right=12.0, token=8)
 
 
 def unrolled_section(unrolled: Unrolled | None) -> Section:
@@ -73,8 +76,8 @@ def _caption(unrolled: Unrolled) -> str:
     else:
         cut = f"Training cuts the gradient after {steps(window)}: what lies left of the scissors is never learned from."
     return (
-        f"Blue, to the right: the state. Orange, to the left: the gradient of the last loss, as wide as its norm.{left} "
-        f"{cut} On top: the token that comes next, and the probability that the network gave to it."
+        "Blue, to the right: the state. Orange, to the left: the gradient of the last loss, as wide as its norm."
+        f"{left} {cut} On top: the token that comes next, and the probability that the network gave to it."
     )
 
 
@@ -91,7 +94,7 @@ class _Picture:
         self.row_height = self.top + len(self.layers) * sizes.layer + 66.0
         self.rows = rows
         self.largest = max((g for layer in unrolled.gradients for g in layer), default=1.0) or 1.0
-        self.width = sizes.margin + sizes.columns * sizes.pitch
+        self.width = sizes.margin + sizes.columns * sizes.pitch + sizes.right
         description = (
             f"{steps(self.count)} from left to right, {len(unrolled.layers)} layers from bottom to top; below the "
             f"tokens {' '.join(visible(token, 60) for token in unrolled.tokens)}."
@@ -104,6 +107,8 @@ class _Picture:
         for row, layer in enumerate(self.layers):
             if layer is not None:
                 self._layer(row, layer)
+            else:
+                self._left_out(row)
         self._cut()
         return self.canvas.finish(self.width, self.rows * self.row_height + 4)
 
@@ -180,9 +185,17 @@ class _Picture:
         begin, end = (max(THINNEST, WIDEST * gradients[k] / self.largest) for k in (t + 1, t))
         ink = 0.4 + 0.6 * math.sqrt(min(1.0, gradients[t] / self.largest))
         self.canvas.ribbon(right, left, y, (begin, end), "gradient" if kept else "gradient lost", ink if kept else 1.0)
-        if label and right - left > 18:
+        at_cut = self.count - 1 - t == self.unrolled.window
+        if label and not at_cut and right - left > 18:
             middle = (left + right) / 2 + (4 if right - left > 30 else 0)
-            self.canvas.text(middle, y + WIDEST / 2 + 14, percent(gradients[t]), "norm" if kept else "norm lost")
+            share = percent(gradients[t]) if gradients[t] >= SMALLEST else "≈ 0"
+            self.canvas.text(middle, y + WIDEST / 2 + 14, share, "norm" if kept else "norm lost")
+
+    def _left_out(self, row: int) -> None:
+        for t in range(self.first, self.count):
+            x, top = self._place(t)
+            for k in (-1, 0, 1):
+                self.canvas.box(x, self._height(row, top) + 9 * k, 3, 3, "dot", 1.5)
 
     def _name(self, layer: int, top: float, y: float) -> None:
         name = self.unrolled.layers[layer] if layer < len(self.unrolled.layers) else f"layer {layer + 1}"
