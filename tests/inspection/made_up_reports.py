@@ -75,8 +75,8 @@ def behaviour(name="no input", kind="settles to a point"):
         for _ in range(60):
             path.append(turn @ path[-1] + (0.25 * draw.normal(size=2) if kind == "is chaotic" else 0))
         paths.append([(float(x), float(y)) for x, y in path])
-    points = [FixedPoint([0.0, 0.0], 1e-9, kind == "settles to a point", 0.93, name, (0.0, 0.0))]
-    return Behaviour(name, kind, points, 18 if kind == "oscillates" else None, paths, 0.87)
+    points = [FixedPoint([0.0, 0.0], 1e-9, kind == "settles to a point", 0.93, name)]
+    return Behaviour(name, kind, points, 18 if kind == "oscillates" else None, paths, 0.87, [(0.0, 0.0)], None)
 
 
 def gate(layer, name, *, closed=0.0, opened=0.0, seed=0):

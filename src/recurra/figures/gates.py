@@ -52,7 +52,7 @@ def draw_gates(gates: Sequence[Gate], *, title: str) -> str:
             for tick, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
                 tick.set_horizontalalignment(side)
             axes.spines["left"].set_visible(False)
-            axes.set_title(gate.name, loc="left", color=INK, parse_math=False)
+            axes.set_title(gate.name, loc="left", color=INK)
             if place[1] == 0:
                 axes.set_ylabel(f"layer {gate.layer}")
             stuck = gate.stuck_closed + gate.stuck_open

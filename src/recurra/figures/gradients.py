@@ -103,7 +103,8 @@ def _mark_fading(axes: Axes, lag: int, last: int) -> None:
     late = lag > 0.6 * last
     axes.annotate(
         f"1 % after {lag:,} step{'s' * (lag != 1)}", (lag, FADED), xytext=(-8 if late else 8, 5),
-        textcoords="offset points", ha="right" if late else "left", va="bottom", color=INK,
+        textcoords="offset points", ha="right" if late else "left", va="bottom", color=INK, zorder=6,
+        bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def draw_eigenvalues(clouds: Sequence[Cloud], *, title: str) -> str:
                 draw_dots(axes, *values[mask].T, size=2.2, colour=colour, opacity=0.75)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_title(f"layer {cloud.layer}" if single else cloud.name, pad=1, parse_math=False)
+            axes.set_title(f"layer {cloud.layer}" if single else cloud.name, pad=1)
             if place[1] == 0 and not single:
                 axes.set_ylabel(f"layer {cloud.layer}", labelpad=1)
             axes.set_xlabel(f"ρ {cloud.radius:.2f}", color=VERMILION if cloud.radius > 1 else FAINT, labelpad=1)
@@ -82,7 +82,7 @@ def draw_singular_values(clouds: Sequence[Cloud], *, title: str) -> str:
                 values = np.asarray(cloud.singular_values, float)
                 place = np.linspace(0, 1, len(values)) if len(values) > 1 else np.zeros(1)
                 colour = SERIES[names.index(cloud.name) % len(SERIES)]
-                axes.plot(place, values, color=colour, label=cloud.name if layer == layers[0] else None)
+                axes.plot(place, values, color=colour, label=cloud.name.lstrip("_") if layer == layers[0] else None)
             axes.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
             axes.set_yscale("log")
             axes.set_ylim(*_reach(clouds))

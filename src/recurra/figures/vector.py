@@ -41,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "recurra",
     "figure.constrained_layout.use": True,
 }

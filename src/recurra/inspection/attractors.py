@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
+
 __all__ = ["Behaviour", "FixedPoint", "measure_behaviour"]
 
 
@@ -17,7 +19,6 @@ class FixedPoint:
     stable: bool
     largest_eigenvalue: float
     input: str
-    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Behaviour:
     period: int | None
     trajectories: list[list[tuple[float, float]]]
     explained: float
+    places: list[tuple[float, float]]
+    exponent: float | None
 
 
 def measure_behaviour(model: Any, tokens: Any, **options: Any) -> list[Behaviour]:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

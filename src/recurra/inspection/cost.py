@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
+
 __all__ = ["Cost", "CostPoint", "measure_cost"]
 
 
@@ -29,4 +31,4 @@ class Cost:
 
 def measure_cost(model: Any, tokens: Any, **options: Any) -> Cost:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
+
 __all__ = ["Flow", "LayerFlow", "PromptFlow", "TruncationError", "measure_flow"]
 
 
@@ -55,4 +57,4 @@ class Flow:
 
 def measure_flow(model: Any, tokens: Any, **options: Any) -> Flow:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

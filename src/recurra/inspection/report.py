@@ -141,8 +141,8 @@ def _attempt(what: str, measure: Callable[[], M], notes: list[str]) -> M | None:
     """Measure, or note in one line why that is not possible: a user's own cell need not allow everything."""
     try:
         return measure()
-    except (RecurraError, NotImplementedError) as error:
-        notes.append(f"{what}: {str(error) or 'not available'}")
+    except RecurraError as error:
+        notes.append(f"{what}: {error}")
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
 from recurra.inspection.lyapunov import Lyapunov
 
 __all__ = ["JacobianSpectrum", "MatrixSpectrum", "Spectrum", "measure_spectrum"]
@@ -41,4 +42,4 @@ class Spectrum:
 
 def measure_spectrum(model: Any, tokens: Any, **options: Any) -> Spectrum:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
+
 __all__ = ["GateHistogram", "UnitStory", "Units", "measure_units"]
 
 
@@ -44,4 +46,4 @@ class Units:
 
 def measure_units(model: Any, tokens: Any, **options: Any) -> Units:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

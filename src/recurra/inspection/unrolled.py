@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recurra.errors import RecurraError
+
 __all__ = ["Unrolled", "measure_unrolled"]
 
 
@@ -22,4 +24,4 @@ class Unrolled:
 
 def measure_unrolled(model: Any, tokens: Any, window: int | None, **options: Any) -> Unrolled:
     """Not here yet."""
-    raise NotImplementedError
+    raise RecurraError("not here yet")

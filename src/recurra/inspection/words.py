@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "ends_line", "gate_name", "plural", "steps", "visible"]
+__all__ = ["duration", "ends_line", "gate_name", "legible", "plural", "steps", "visible"]
 
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "↵"}
 ESCAPES = {r"\n": "↵", r"\t": "⇥", r"\r": "↵"}
@@ -39,8 +39,18 @@ def ends_line(token: str) -> bool:
 
 
 def visible(token: str, longest: int = LONGEST_TOKEN) -> str:
-    """Return a token with its white space as marks, escaped or not, cut to what a picture has room for."""
+    """Return a token for a picture: white space as marks, but none around a word; cut to what there is room for."""
+    shown = "".join(MARKS.get(c, c if c.isprintable() else "·") for c in _unescaped(token))
+    shown = shown.strip("␣") or shown
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def legible(token: str) -> str:
+    """Return a token as it stands in a text: spaces as they are, line ends as marks."""
+    return "".join(c if c == " " else MARKS.get(c, c if c.isprintable() else "·") for c in _unescaped(token))
+
+
+def _unescaped(token: str) -> str:
     for escape, mark in ESCAPES.items():
         token = token.replace(escape, mark)
-    shown = "".join(MARKS.get(c, c if c.isprintable() else "·") for c in token)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    return token.replace("␣", " ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-import recurra
 from recurra.inspection.page.behaviour import behaviour_section
 from recurra.inspection.page.costs import cost_section
 from recurra.inspection.page.gradients import gradient_section
@@ -37,13 +36,13 @@ def render(report: Report) -> str:
         report=report,
         sections=_sections(report),
         remedies=list(report.remedies.values()),
-        generator=f"{GENERATOR} {recurra.__version__}",
+        generator=GENERATOR,
     )
 
 
 def is_page(text: str) -> bool:
     """Say whether a text begins as a page of ours does."""
-    return f'<meta name="generator" content="{GENERATOR} ' in text
+    return f'<meta name="generator" content="{GENERATOR}"' in text
 
 
 def _bind(value: object) -> object:

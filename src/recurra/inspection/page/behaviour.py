@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from recurra.figures import Mark, draw_portrait, percent
@@ -34,9 +35,11 @@ def behaviour_section(behaviours: Sequence[Behaviour]) -> Section:
 
 
 def _panel(number: int, behaviour: Behaviour) -> Panel:
-    marks = [Mark(*place, point.stable) for point in behaviour.points if (place := point.place) is not None]
+    pairs = zip(behaviour.places, behaviour.points, strict=True)
+    marks = [Mark(*place, point.stable) for place, point in pairs]
     image = draw_portrait(behaviour.trajectories, marks, title=f"Map {number}: {behaviour.input}")
-    return Panel(behaviour.input, _sentence(behaviour), image)
+    name = re.sub(r"(?<=\S) +'$", "'", behaviour.input)  # a word's own space says nothing
+    return Panel(name, _sentence(behaviour), image)
 
 
 def _sentence(behaviour: Behaviour) -> str:

@@ -9,6 +9,9 @@ from recurra.inspection.words import duration, plural
 
 __all__ = ["cost_section"]
 
+EXACT = 0.001
+"""Relative error of a prediction that is none."""
+
 
 def cost_section(cost: Cost | None, window: int | None) -> Section:
     """Memory and time by window."""
@@ -21,6 +24,7 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
     predicted = [point.predicted_bytes for point in points]
     per_step = (measured[-1] - measured[0]) / max(1, windows[-1] - windows[0])
     off = max(abs(m - p) / max(p, 1) for m, p in zip(measured, predicted, strict=True))
+    held = " and holds for all" if off < EXACT else f"; what was measured is within {percent(off)} of it"
     memory, time = "Memory by window", "Time by window"
     last = points[-1]
     return Section(
@@ -35,7 +39,7 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
                 memory,
                 f"Each step of a window keeps {bytes_text(per_step)}, so memory grows in proportion: "
                 f"{bytes_text(measured[-1])} at {last.window:,} steps. The line is predicted from the two shortest "
-                f"windows; what was measured is within {percent(off)} of it. Output layer and loss keep "
+                f"windows{held}. Output layer and loss keep "
                 f"{bytes_text(last.loss_bytes)} on top.",
                 draw_memory(windows, measured, predicted, window=window, title=memory),
             ),

@@ -8,7 +8,7 @@ from recurra.figures import Fade, draw_norms, draw_truncation, percent
 from recurra.inspection.flow import Flow, PromptFlow
 from recurra.inspection.page.parts import Chart, Coloured, Section, Span
 from recurra.inspection.verdict import CLOSE, enough
-from recurra.inspection.words import ends_line, plural, steps, visible
+from recurra.inspection.words import ends_line, legible, plural, steps, visible
 
 __all__ = ["gradient_section"]
 
@@ -88,7 +88,7 @@ def _prompt(prompt: PromptFlow) -> Coloured:
     largest = max(prompt.norms, default=0.0) or 1.0
     spans = [
         Span(
-            visible(token, longest=60),
+            legible(token),
             # The eye takes areas of ink for amounts; the root keeps the small ones apart from nothing.
             round(math.sqrt(norm / largest), 3),
             False,

@@ -55,7 +55,7 @@ class Coloured:
     def spaced(self) -> bool:
         """Whether tokens are words, which have a space between them; other tokens bring their own."""
         longest = max((len(span.text) for span in self.spans), default=0)
-        return longest > 1 and not any("␣" in span.text for span in self.spans)
+        return longest > 1 and not any(" " in span.text for span in self.spans)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recurra.figures import Gate, draw_gates, percent
 from recurra.inspection.page.parts import Chart, Coloured, Section, Span
 from recurra.inspection.units import Units, UnitStory
-from recurra.inspection.words import ends_line, gate_name, visible
+from recurra.inspection.words import ends_line, gate_name, legible
 
 __all__ = ["unit_section"]
 
@@ -55,7 +55,7 @@ def _gates(units: Units) -> Chart:
 def _story(story: UnitStory) -> Coloured:
     largest = max((abs(value) for value in story.activations), default=0.0) or 1.0
     spans = [
-        Span(visible(token, longest=60), round(abs(value) / largest, 3), value >= 0, f"{value:+.2f}", ends_line(token))
+        Span(legible(token), round(abs(value) / largest, 3), value >= 0, f"{value:+.2f}", ends_line(token))
         for token, value in zip(story.tokens, story.activations, strict=True)
     ]
     return Coloured(
