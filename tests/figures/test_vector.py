@@ -113,7 +113,8 @@ def test_shares(share, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1e3, "1,000×"), (1.0, "100 %"), (1e-2, "1 %"), (1e-4, "0.01 %"), (1e-5, "10⁻⁵"), (1e6, "10⁶")]
+    ("value", "text"),
+    [(1e3, "1,000×"), (1.0, "100 %"), (1e-2, "1 %"), (1e-4, "0.01 %"), (1e-5, "0.001 %"), (1e-6, "10⁻⁶"), (1e6, "10⁶")],
 )
 def test_powers(value, text):
     assert power(value) == text

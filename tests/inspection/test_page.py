@@ -9,6 +9,7 @@ import pytest
 from browser import find_browser, open_page
 
 from recurra.inspection import is_page, render
+from recurra.inspection.page.behaviour import behaviour_section
 from recurra.inspection.page.unroll import DESKTOP, PHONE, draw_unrolled
 from recurra.inspection.remedies import Remedy
 
@@ -190,3 +191,13 @@ def test_a_browser_shows_it_at_any_width(page, tmp_path):
         assert seen[width]["texts"] > 100
         assert seen[width]["ids"] == seen[width]["distinct"]
         assert seen[width]["heading"] == "runs/counting-lstm"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("'the '", "'the'"), ("' '", "'␣'"), ("'e'", "'e'"), ("no input", "no input")]
+)
+def test_inputs_that_are_held_can_be_read(given, shown):
+    section = behaviour_section([replace(made_up.behaviour(given), period=3)])
+    assert section.panels[0].name == shown
+    assert section.panels[0].sentence.startswith("Settles to a point with a period of 3: 1 stable fixed point, near")
+    assert "halve in 9.6 steps" in section.panels[0].sentence

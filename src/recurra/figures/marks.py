@@ -46,11 +46,11 @@ def percent(share: float) -> str:
 
 
 def power(value: float) -> str:
-    """Write a power of ten as it stands at an axis of shares: ``10×``, ``100 %``, ``0.1 %``, ``10⁻⁵``."""
+    """Write a power of ten as it stands at an axis of shares: ``10×``, ``100 %``, ``0.1 %``, ``10⁻⁶``."""
     exponent = round(math.log10(value)) if value > 0 else 0
     if 1 <= exponent <= 4:
         return f"{10**exponent:,}×"
-    if -4 <= exponent <= 0:
+    if -5 <= exponent <= 0:
         return f"{100 * 10.0**exponent:g} %"
     return f"10{str(exponent).translate(SUPERSCRIPTS)}"
 

@@ -25,7 +25,9 @@ AMPLE = 4
 NOTABLE = 0.02
 """Share of a kind of gate from which it is worth a word that they are stuck."""
 MANY = 0.25
-"""Share of gates stuck, or of outputs saturated, from which it is a fault."""
+"""Share of gates stuck from which it is a fault, and of outputs saturated from which it is worth a word."""
+MOST = 0.5
+"""Share of outputs saturated from which that is a fault."""
 CERTAIN = 2.0
 """Standard errors by which a Lyapunov exponent must differ from zero to be told from it."""
 
@@ -130,7 +132,8 @@ def _gates(units: Units) -> Iterator[Finding]:
                 weight = FAULT if share >= MANY else REMARK
                 yield Finding(weight, f"{percent(share)} of the {gate_name(gate)} are stuck {side}.")
     if units.saturated is not None and units.saturated >= MANY:
-        yield Finding(FAULT, f"{percent(units.saturated)} of the outputs are saturated, where no gradient passes.")
+        weight = FAULT if units.saturated >= MOST else REMARK
+        yield Finding(weight, f"{percent(units.saturated)} of the outputs are saturated, beyond ±0.9.")
 
 
 def _drift(lyapunov: Lyapunov) -> Iterator[Finding]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 from recurra.figures import Mark, draw_portrait, percent
 from recurra.inspection.attractors import Behaviour
 from recurra.inspection.page.parts import Panel, Section
-from recurra.inspection.words import plural
+from recurra.inspection.words import plural, steps
 
 __all__ = ["behaviour_section"]
 
@@ -38,8 +39,15 @@ def _panel(number: int, behaviour: Behaviour) -> Panel:
     pairs = zip(behaviour.places, behaviour.points, strict=True)
     marks = [Mark(*place, point.stable) for place, point in pairs]
     image = draw_portrait(behaviour.trajectories, marks, title=f"Map {number}: {behaviour.input}")
-    name = re.sub(r"(?<=\S) +'$", "'", behaviour.input)  # a word's own space says nothing
+    # A word's own space says nothing, and a space alone cannot be seen.
+    name = re.sub(r"(?<=[^\s'\"]) +'$", "'", behaviour.input).replace("' '", "'␣'")
     return Panel(name, _sentence(behaviour), image)
+
+
+def _half(factor: float) -> str:
+    """Return in how many steps something halves that keeps `factor` of itself in one."""
+    count = math.log(0.5) / math.log(factor)
+    return f"{count:.2g} steps" if count < 10 else steps(round(count))
 
 
 def _sentence(behaviour: Behaviour) -> str:
@@ -52,5 +60,5 @@ def _sentence(behaviour: Behaviour) -> str:
     parts += [plural(unstable, "unstable one" if stable else "unstable fixed point")] if unstable else []
     found = " and ".join(parts) or "no fixed point"
     slowest = max((point.largest_eigenvalue for point in stable), default=None)
-    rate = "" if slowest is None else f", into which differences shrink to {percent(slowest)} at each step"
+    rate = "" if slowest is None or not 0 < slowest < 1 else f", near which differences halve in {_half(slowest)}"
     return f"{kind}: {found}{rate}. The map shows {percent(behaviour.explained)} of the motion."
