@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Checkpointed": "recurra.engine",
     "Corpus": "recurra.data",
     "Full": "recurra.engine",
     "LanguageModel": "recurra.models",
+    "Online": "recurra.engine",
+    "RandomWindow": "recurra.engine",
     "Run": "recurra.training",
     "Trainer": "recurra.training",
     "Truncated": "recurra.engine",
+    "Unbiased": "recurra.engine",
     "explain": "recurra.engine",
     "scan": "recurra.engine",
 }
@@ -54,7 +58,7 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing here runs
         training,
     )
     from recurra.data import Corpus
-    from recurra.engine import Full, Truncated, explain, scan
+    from recurra.engine import Checkpointed, Full, Online, RandomWindow, Truncated, Unbiased, explain, scan
     from recurra.models import LanguageModel
     from recurra.training import Run, Trainer
 

@@ -329,6 +329,7 @@ CHANGES = {
     "beta2": 0.5,
     "schedule": "constant",
     "clip": 0.01,
+    "clip_value": 1e-4,
     "epochs": 1,
     "steps": 9,
     "predict": "last",

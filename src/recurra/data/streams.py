@@ -7,7 +7,7 @@ token but the corpus's first is predicted exactly once per epoch.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple, overload
 
@@ -37,6 +37,8 @@ class Batch(NamedTuple):
         row: (B,) int64, which row of the stream each is.
         offset: (B,) int64, position in the corpus of each row's first input.
         following: (B,) int64, the offset that each row's next window must have.
+        advance: steps of this window after which the next one begins, and whose state it starts from: all of them, but
+            fewer where windows overlap.
     """
 
     inputs: Tensor
@@ -45,6 +47,7 @@ class Batch(NamedTuple):
     row: Tensor
     offset: Tensor
     following: Tensor
+    advance: int
 
 
 class Stream(Sequence[Batch]):
@@ -73,8 +76,11 @@ class Stream(Sequence[Batch]):
             raise IndexError(f"window {index} of a stream of {len(self)}")
         return self._window(index % len(self))
 
-    def _batch(self, begin: Positions, counted: NDArray[np.bool_], row: Positions, fresh: bool) -> Batch:
+    def _batch(
+        self, begin: Positions, counted: NDArray[np.bool_], row: Positions, fresh: bool, advance: int | None = None
+    ) -> Batch:
         """Read the windows that begin at positions `begin` (B,), counting the steps of the mask (T, B)."""
+        advance = len(counted) if advance is None else advance
         steps = np.arange(len(counted))[:, None]
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
@@ -91,7 +97,8 @@ class Stream(Sequence[Batch]):
             reset=torch.from_numpy(reset) if reset.any() else None,
             row=torch.from_numpy(row),
             offset=torch.from_numpy(positions[0]),
-            following=torch.from_numpy(after[-1]),
+            following=torch.from_numpy((begin + advance) % self.num_tokens),
+            advance=advance,
         )
 
 
@@ -107,10 +114,21 @@ class SequentialStream(Stream):
         span: T.
         offset: position at which row 0 begins.
         warmup: tokens before its own that each row but the first reads, uncounted; less in a short corpus.
+        spans: cuts T' steps into windows (start, first counted, stop), the next beginning where one stops or before;
+            default windows of T steps.
     Raises: CorpusError if there are fewer than two tokens for each row.
     """
 
-    def __init__(self, tokens: Tokens, *, rows: int, span: int, offset: int = 0, warmup: int = 0) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        rows: int,
+        span: int,
+        offset: int = 0,
+        warmup: int = 0,
+        spans: Callable[[int], Iterable[tuple[int, int, int]]] | None = None,
+    ) -> None:
         super().__init__(tokens, rows=rows, span=span)
         _check_length(self.num_tokens, rows)
         # Rows overlap by the warm-up, so that all read equally much although row 0 has none.
@@ -120,16 +138,23 @@ class SequentialStream(Stream):
         self._lengths = each + (self._row < longer)
         self._begin = offset + self._row * (each - self.warmup) + np.minimum(self._row, longer)
         self._uncounted = np.where(self._row > 0, self.warmup, 0)
-        self._num_windows = -(-int(self._lengths[0]) // span)
+        self._steps = int(self._lengths[0])
+        self._spans = None if spans is None else list(spans(self._steps))
 
     def __len__(self) -> int:
-        return self._num_windows
+        return -(-self._steps // self.span) if self._spans is None else len(self._spans)
 
     def _window(self, k: int) -> Batch:
-        first, last = k * self.span, min((k + 1) * self.span, int(self._lengths[0]))
-        steps = np.arange(first, last)[:, None]
-        counted = (steps >= self._uncounted) & (steps < self._lengths)
-        return self._batch(self._begin + first, counted, self._row, fresh=k == 0)
+        start, first, stop = self._span(k)
+        steps = np.arange(start, stop)[:, None]
+        counted = (steps >= np.maximum(self._uncounted, first)) & (steps < self._lengths)
+        following = self._span(k + 1)[0] if k + 1 < len(self) else stop
+        return self._batch(self._begin + start, counted, self._row, start == 0, following - start)
+
+    def _span(self, k: int) -> tuple[int, int, int]:
+        if self._spans is not None:
+            return self._spans[k]
+        return k * self.span, k * self.span, min((k + 1) * self.span, self._steps)
 
 
 class RandomStream(Stream):

@@ -1,16 +1,32 @@
 """A cell through time: `scan`, its reference loop, its kernels, and how far gradients travel."""
 
-from recurra.engine.backprop import Full, Policy, Truncated, parse_policy, unroll
+from recurra.engine.backprop import Full, Policy, Truncated, Window, unroll
 from recurra.engine.choice import BACKENDS, choose_path
 from recurra.engine.explain import Explanation, explain
+from recurra.engine.policies import (
+    Checkpointed,
+    Influenced,
+    Online,
+    RandomWindow,
+    Schedule,
+    Unbiased,
+    parse_policy,
+)
 from recurra.engine.scan import scan
 
 __all__ = [
     "BACKENDS",
+    "Checkpointed",
     "Explanation",
     "Full",
+    "Influenced",
+    "Online",
     "Policy",
+    "RandomWindow",
+    "Schedule",
     "Truncated",
+    "Unbiased",
+    "Window",
     "choose_path",
     "explain",
     "parse_policy",

@@ -24,7 +24,7 @@ BACKENDS = ("auto", "llvm", "library", "loop")
 
 
 class Path(NamedTuple):
-    """A way to run a cell: its backend, why it was chosen, and ``run(cell, inputs, state, alive, reset)``."""
+    """A way to run a cell: its backend, why it was chosen, and ``run(cell, inputs, state, alive, reset, gate)``."""
 
     backend: str
     reason: str

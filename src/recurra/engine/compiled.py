@@ -33,7 +33,7 @@ class Plan:
 
     split: Split
     dtype: torch.dtype
-    loops: dict[tuple[bool, bool, bool], Loop] = field(default_factory=dict)
+    loops: dict[tuple[bool, bool, bool, bool], Loop] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.feeds = find_feeds(self.split)
@@ -44,13 +44,13 @@ class Plan:
         self.read = [feeds[n].x if n in feeds else stream.number for n, stream in enumerate(self.split.streams)]
         self.biases = [feed.bias for feed in feeds.values() if feed.bias is not None]
 
-    def loop(self, *, reset: bool, alive: bool, fresh_has_gradient: bool) -> Loop:
+    def loop(self, *, reset: bool, alive: bool, gate: bool = False, fresh_has_gradient: bool) -> Loop:
         """Return the loop with or without masks."""
-        key = (reset, alive, fresh_has_gradient)
+        key = (reset, alive, gate, fresh_has_gradient)
         if key not in self.loops:
             masks_output = self.split.output is None
             graph = add_biases(self.split.inside, [n for n, feed in self.feeds.items() if feed.bias is not None])
-            masked = mask(graph, reset=reset, alive=alive, masks_output=masks_output)
+            masked = mask(graph, reset=reset, alive=alive, gate=gate, masks_output=masks_output)
             self.loops[key] = Loop(masked, self.dtype, fresh_has_gradient)
         return self.loops[key]
 
@@ -71,7 +71,13 @@ def make_plan(cell: Any, inputs: Any, state: Any) -> Plan:
 
 
 def run_plan(
-    plan: Plan, cell: Any, inputs: Any, state: Any, alive: Tensor | None = None, reset: Tensor | None = None
+    plan: Plan,
+    cell: Any,
+    inputs: Any,
+    state: Any,
+    alive: Tensor | None = None,
+    reset: Tensor | None = None,
+    gate: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Run a compiled cell over time; arguments and results as `recurra.engine.loop.run_loop`."""
     parts, recording = plan.split, plan.split.recording
@@ -85,9 +91,12 @@ def run_plan(
     feeds = {n: known[feed.weight] for n, feed in plan.feeds.items()}
     fresh = list(named_leaves(cell.zero_state(rows)).values()) if reset is not None else []
     loop = plan.loop(
-        reset=reset is not None, alive=alive is not None, fresh_has_gradient=any(f.requires_grad for f in fresh)
+        reset=reset is not None,
+        alive=alive is not None,
+        gate=gate is not None,
+        fresh_has_gradient=any(f.requires_grad for f in fresh),
     )
-    for present in (reset, alive):
+    for present in (reset, alive, gate):
         if present is not None:
             streams.append(present.reshape(-1, 1).to(plan.dtype))
     streams += [_flat(leaf, rows) for leaf in fresh]

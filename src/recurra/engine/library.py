@@ -16,6 +16,7 @@ from recurra.cells.elman import Elman, ElmanState
 from recurra.cells.gru import GRU, GRUState
 from recurra.cells.lstm import LSTM, LSTMState
 from recurra.cells.lstm_projected import ProjectedLSTM
+from recurra.engine.gate import scale_gradient
 from recurra.state import map_leaves, select
 from recurra.state import reset as reset_rows
 
@@ -50,17 +51,20 @@ def run_kernel(
     state: Any,
     alive: Tensor | None = None,
     reset: Tensor | None = None,
+    gate: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Run a kernel over time; arguments and results as `recurra.engine.loop.run_loop`.
 
-    Kernels know neither ends nor resets, so time is cut where a row starts afresh or ends, and only rows that still run
-    are computed in between.
+    Kernels know neither ends, resets nor gates, so time is cut where a row starts afresh, ends or has its gradient
+    scaled, and only rows that still run are computed in between.
     """
-    if alive is None and reset is None:
+    if alive is None and reset is None and gate is None:
         return kernel.run(cell, inputs, state)
     rows = inputs.shape[1]
     pieces = []
-    for start, stop in _quiet_spans(alive, reset, inputs.shape[0]):
+    for start, stop in _quiet_spans(alive, reset, gate, inputs.shape[0]):
+        if gate is not None:
+            state = scale_gradient(state, gate[start])
         if reset is not None and reset[start].any():
             state = reset_rows(state, reset[start], cell.zero_state(rows))
         piece = inputs[start:stop]
@@ -77,11 +81,15 @@ def run_kernel(
     return (pieces[0] if len(pieces) == 1 else torch.cat(pieces)), state
 
 
-def _quiet_spans(alive: Tensor | None, reset: Tensor | None, steps: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) between which no row starts afresh or ends."""
+def _quiet_spans(
+    alive: Tensor | None, reset: Tensor | None, gate: Tensor | None, steps: int
+) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) between which no row starts afresh, ends or has its gradient scaled."""
     event = torch.zeros(steps, dtype=torch.bool)
     if reset is not None:
         event |= reset.any(dim=1).cpu()
+    if gate is not None:
+        event |= (gate != 1).any(dim=1).cpu()
     if alive is not None:
         event[1:] |= (alive[1:] != alive[:-1]).any(dim=1).cpu()
     starts = [0, *(t for t in event.nonzero().squeeze(1).tolist() if t)]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.engine.gate import scale_gradient
 from recurra.state import check_like, map_leaves
 from recurra.state import reset as reset_rows
 
@@ -14,7 +15,12 @@ __all__ = ["run_loop"]
 
 
 def run_loop(
-    cell: Any, inputs: Any, state: Any, alive: Tensor | None = None, reset: Tensor | None = None
+    cell: Any,
+    inputs: Any,
+    state: Any,
+    alive: Tensor | None = None,
+    reset: Tensor | None = None,
+    gate: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
     """Fold ``cell.step`` over time.
 
@@ -23,13 +29,16 @@ def run_loop(
         state: B rows.
         alive: (T, B) bool; where false the state stays as it was and the output is zero.
         reset: (T, B) bool; where true the row starts afresh before the step.
+        gate: (T, B) factors of the gradient of the state that enters the step.
     Returns: (outputs (T, B, O), final state).
-    Gradient: through every step.
+    Gradient: through every step, scaled by the gate.
     """
     some_leaf = inputs if isinstance(inputs, Tensor) else _first_leaf(inputs)
     fresh = cell.zero_state(some_leaf.shape[1]) if reset is not None else None
     outputs: list[Tensor] = []
     for t in range(some_leaf.shape[0]):
+        if gate is not None:
+            state = scale_gradient(state, gate[t])
         if reset is not None:
             state = reset_rows(state, reset[t], fresh)
         output, next_state = cell.step(map_leaves(lambda leaf, t=t: leaf[t], inputs), state)

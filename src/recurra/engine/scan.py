@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from recurra.engine.backprop import Full, Policy, Span, unroll
+from recurra.engine.backprop import Full, Policy, unroll
 from recurra.engine.choice import check_cell_methods, choose_path
 from recurra.engine.operator import is_traced
 from recurra.errors import ShapeError
@@ -46,17 +47,18 @@ def scan(
     Gradient: into inputs, parameters and the given state, unless the policy cuts it.
     """
     steps, rows = _check_inputs(cell, inputs)
+    policy = backprop or Full()
     fresh = cell.zero_state(rows)
     if state is None:
         state = fresh
     else:
         if batch_size(state) not in (rows, None):
             raise ShapeError(f"inputs have {rows} rows, but the state has {batch_size(state)}; give one state per row")
-        check_like(state, fresh, "the given state")
+        check_like(policy.value(state), fresh, "the given state")
     alive = _alive(lengths, steps, rows, inputs)
     if reset is not None and (reset.shape != (steps, rows) or reset.dtype != torch.bool):
         raise ShapeError(f"reset must be ({steps}, {rows}) bool, not {tuple(reset.shape)} {reset.dtype}")
-    run = choose_path(cell, inputs, state, backend).run
+    run = choose_path(cell, inputs, policy.value(state), backend).run
     if reset is not None and alive is not None:
         reset = reset & alive  # a mark in the padding must not touch the final state
     flip = _flip(lengths, steps) if reverse else None
@@ -64,15 +66,24 @@ def scan(
         inputs = map_leaves(flip, inputs)
         reset = flip(reset) if reset is not None else None
 
-    def segment(span: Span, state: Any) -> tuple[Tensor, Any]:
-        piece = slice(*span)
-        x = inputs[piece] if isinstance(inputs, Tensor) else map_leaves(lambda leaf: leaf[piece], inputs)
-        masks = (None if mask is None else mask[piece] for mask in (alive, reset))
+    policy.check(cell, inputs)
+    gate = policy.gate(steps, rows)
+    if gate is not None:
+        gate = gate.to(_device(inputs))
+        gate = gate if alive is None else torch.where(alive, gate, 1)  # nothing happens past the end of a row
+
+    def segment(piece: Any, state: Any) -> tuple[Tensor, Any]:
+        x, *masks = piece
         return run(cell, x, state, *masks)
 
-    pieces, state = unroll(segment, [(0, steps)], state, backprop or Full())
-    outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    outputs, state = unroll(segment, (inputs, alive, reset, gate), state, policy, partial(_tensors, cell))
     return (outputs if flip is None else flip(outputs)), state
+
+
+def _tensors(cell: Any) -> list[Tensor]:
+    """Return the tensors of a cell that gradients flow into."""
+    parameters = cell.parameters() if isinstance(cell, nn.Module) else ()
+    return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 def _check_inputs(cell: Any, inputs: Any) -> tuple[int, int]:

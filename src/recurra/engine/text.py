@@ -42,6 +42,7 @@ def write_loop(loop: Loop, fed: tuple[int, ...]) -> str:
         "dtype": DTYPES[loop.dtype],
         "reset": masked.reset,
         "alive": masked.alive,
+        "gate": masked.gate,
         "fresh": masked.fresh,
         "fresh_has_gradient": not set(masked.fresh) <= loop.constant,
         "fed": fed,
@@ -62,12 +63,12 @@ def read_loop(text: str) -> Text:
             raise EngineError(f"a scan was exported in format {content['format']}, and this version reads {FORMAT}")
         graph = _graph(content["graph"])
         count = len(graph.streams)
-        masks = [content[name] for name in ("reset", "alive")]
+        masks = [content.get(name) for name in ("reset", "alive", "gate")]
         fed = tuple(_index(n, count) for n in content["fed"])
         fresh = tuple(_index(n, count) for n in content["fresh"])
         _check(len(set(fed)) == len(fed) and all(graph.streams[n].per_step for n in fed))
-        reset, alive = (None if n is None else _index(n, count) for n in masks)
-        masked = Masked(graph, reset, alive, fresh)
+        reset, alive, gate = (None if n is None else _index(n, count) for n in masks)
+        masked = Masked(graph, reset, alive, gate, fresh)
         return Text(Loop(masked, _DTYPES[content["dtype"]], bool(content["fresh_has_gradient"])), fed)
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise EngineError(f"the text of a scan is damaged: {type(error).__name__}: {error}") from error

@@ -138,17 +138,16 @@ def _find_token(
 
 
 @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
-def _run_token(token: str, has_alive: bool, has_reset: bool, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+def _run_token(token: str, has: tuple[bool, ...], tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Run a plan on leaves of the input and the state, tensors of the cell, masks; return output and final state."""
     plan, cell, paths, *trees = _known[token]
     rest = iter(tensors)
     inputs, state = (_rebuild(tree, rest) for tree in trees)
     kept = {path: next(rest) for path in paths}
-    alive = next(rest) if has_alive else None
-    reset = next(rest) if has_reset else None
+    masks = [next(rest) if is_there else None for is_there in has]
     # torch.func knows no derivative of the operation's, but those of all that the loop does
     run = partial(run_plan, plan) if torch._C._functorch.peek_interpreter_stack() is None else run_loop
-    output, final = run(_cell_with(cell, lambda path, _: kept[path]), inputs, state, alive, reset)
+    output, final = run(_cell_with(cell, lambda path, _: kept[path]), inputs, state, *masks)
     return output, *named_leaves(final).values()
 
 
@@ -170,12 +169,10 @@ def find_runner(cell: Any, inputs: Any, state: Any) -> Callable[..., tuple[Tenso
     if not is_exporting():
         cell.step(map_leaves(lambda leaf: leaf[0], inputs), state)  # for dynamo's guards; nobody reads it
 
-    def run(
-        cell: Any, inputs: Any, state: Any, alive: Tensor | None = None, reset: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def run(cell: Any, inputs: Any, state: Any, *masks: Tensor | None) -> tuple[Tensor, Any]:
         given = [*named_leaves(inputs).values(), *named_leaves(state).values()]
-        masks = [mask for mask in (alive, reset) if mask is not None]
-        output, *after = _run_token(token, alive is not None, reset is not None, [*given, *tensors, *masks])
+        there = tuple([mask is not None for mask in masks])
+        output, *after = _run_token(token, there, [*given, *tensors, *[mask for mask in masks if mask is not None]])
         return output, from_named(state, dict(zip(named_leaves(state), after, strict=True)))
 
     return run

@@ -13,7 +13,18 @@ from recurra.config import check_probability
 from recurra.errors import ConfigError, nearest
 from recurra.state import map_leaves, named_leaves
 
-__all__ = ["LockedDropout", "Zoneout", "embedding_dropout", "has_recurrent_weight", "weight_drop"]
+__all__ = [
+    "LockedDropout",
+    "Zoneout",
+    "draw_weights",
+    "draw_words",
+    "drop_weights",
+    "embed",
+    "embedding_dropout",
+    "has_recurrent_weight",
+    "masked",
+    "weight_drop",
+]
 
 RECURRENT_WEIGHT = "weight_hh_l0"
 
@@ -33,9 +44,11 @@ class LockedDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (T, B, F) -> the same times a mask (1, B, F); in evaluation mode, x."""
-        if not self.training or not self.p:
-            return x
-        return x * dropout(x.new_ones(1, *x.shape[1:]), self.p)
+        return masked(x, self.draw(x, x.shape[-1]))
+
+    def draw(self, like: Tensor, features: int) -> Tensor | None:
+        """Return a mask (1, B, F) for tensors (T, B, F) with the rows and type of another; None in evaluation mode."""
+        return dropout(like.new_ones(1, like.shape[1], features), self.p) if self.training and self.p else None
 
     def extra_repr(self) -> str:
         """The probability, for printing."""
@@ -52,11 +65,23 @@ def embedding_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, trainin
     Source: Gal & Ghahramani 2016; Merity, Keskar & Socher 2018.
     """
     check_probability(p=p)
+    return embed(embedding, tokens, draw_words(embedding, p) if training and p else None)
+
+
+def draw_words(embedding: nn.Embedding, p: float) -> Tensor:
+    """Return a mask (V,) of the words that are not dropped, scaled."""
+    return dropout(embedding.weight.new_ones(embedding.num_embeddings, requires_grad=False), p)
+
+
+def embed(embedding: nn.Embedding, tokens: Tensor, words: Tensor | None) -> Tensor:
+    """Embed tokens with a mask of words, or none."""
     embedded: Tensor = embedding(tokens)
-    if not training or not p:
-        return embedded
-    words = dropout(embedded.new_ones(embedding.num_embeddings), p)
-    return embedded * words[tokens].unsqueeze(-1)
+    return embedded if words is None else embedded * words[tokens].unsqueeze(-1)
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return x times a mask, or x."""
+    return x if mask is None else x * mask
 
 
 def has_recurrent_weight(cell: Any) -> bool:
@@ -77,10 +102,22 @@ def weight_drop(cell: Any, p: float, training: bool = True) -> Any:
     check_probability(p=p)
     if not has_recurrent_weight(cell):
         raise ConfigError(f"weight drop needs a cell with a recurrent weight U; {type(cell).__name__} has none")
-    if not training or not p:
-        return cell
-    U = getattr(cell.cell if isinstance(cell, Zoneout) else cell, RECURRENT_WEIGHT)
-    return cell.bind(**{RECURRENT_WEIGHT: dropout(U, p)})
+    return drop_weights(cell, draw_weights(cell, p) if training and p else None)
+
+
+def draw_weights(cell: Any, p: float) -> Tensor:
+    """Return a mask of the recurrent weights U that are not dropped, scaled."""
+    return dropout(torch.ones_like(_recurrent_weight(cell), requires_grad=False), p)
+
+
+def drop_weights(cell: Any, mask: Tensor | None) -> Any:
+    """Return a view of a cell with its recurrent weights times a mask, or the cell."""
+    return cell if mask is None else cell.bind(**{RECURRENT_WEIGHT: _recurrent_weight(cell) * mask})
+
+
+def _recurrent_weight(cell: Any) -> Tensor:
+    U: Tensor = getattr(cell.cell if isinstance(cell, Zoneout) else cell, RECURRENT_WEIGHT)
+    return U
 
 
 class Zoneout(nn.Module):

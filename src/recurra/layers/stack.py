@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,36 @@ from torch import Tensor, nn
 from recurra.config import check_probability
 from recurra.engine import Policy, choose_path, scan
 from recurra.errors import ConfigError, ShapeError, StateError
-from recurra.layers.regularisation import LockedDropout, Zoneout, has_recurrent_weight, weight_drop
+from recurra.layers.regularisation import (
+    LockedDropout,
+    Zoneout,
+    draw_weights,
+    drop_weights,
+    has_recurrent_weight,
+    masked,
+    weight_drop,
+)
 from recurra.state import map_leaves
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "StackNoise"]
+
+
+class StackNoise(NamedTuple):
+    """What is random in a stack and the same at all steps; None where nothing is dropped.
+
+    Args:
+        between: a mask (1, B, F) of the inputs of each layer.
+        weights: a mask of the recurrent weights of each layer.
+    """
+
+    between: tuple[Tensor | None, ...]
+    weights: tuple[Tensor | None, ...]
 
 
 class Stack(nn.Module):
     """Layers of cells, each reading the outputs of the one below. A stack is itself a cell.
 
-    All noise is drawn from torch's global generator, in training mode, and in `forward` only.
+    All noise is drawn from torch's global generator, in training mode, and in `forward` only, or before it by `draw`.
 
     Args:
         cells: from the bottom up; anything with ``step`` and ``zero_state``. A layer may be a `Zoneout`.
@@ -73,9 +93,27 @@ class Stack(nn.Module):
             )
         return size
 
-    def zero_state(self, batch: int) -> tuple[Any, ...]:
-        """Return the states that the cells start from, a tuple from the bottom up."""
-        return tuple(cell.zero_state(batch) for cell in self._layers())
+    def zero_state(self, batch: int, backprop: Policy | None = None) -> tuple[Any, ...]:
+        """Return the states that the cells start from, a tuple from the bottom up.
+
+        Args:
+            backprop: with what that policy carries beside them.
+        """
+        states = tuple(cell.zero_state(batch) for cell in self._layers())
+        if backprop is None:
+            return states
+        return tuple(backprop.start(cell, state) for cell, state in zip(self._layers(), states, strict=True))
+
+    def draw(self, x: Tensor) -> StackNoise:
+        """Draw what is locked over time for inputs like x (T, B, I): to be given to `forward` as often as one likes."""
+        between: list[Tensor | None] = [None]
+        weights: list[Tensor | None] = []
+        widths = self._widths(x) if self.training and self.dropout.p else ()
+        for layer, cell in enumerate(self._layers()):
+            if layer:
+                between.append(self.dropout.draw(x, widths[layer - 1]) if widths else None)
+            weights.append(draw_weights(cell, self.weight_drop) if self.training and self.weight_drop else None)
+        return StackNoise(tuple(between), tuple(weights))
 
     def forward(
         self,
@@ -86,13 +124,18 @@ class Stack(nn.Module):
         reset: Tensor | None = None,
         backprop: Policy | None = None,
         backend: str | Sequence[str] = "auto",
+        noise: StackNoise | None = None,
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """Run all layers over x (T, B, I), one `scan` each; all arguments as there.
 
         Args:
             backend: of all layers, or one for each.
+            noise: what is locked over time, from `draw`; default drawn here.
         Returns: (outputs (T, B, O) of the last layer, the states of the layers).
+        Raises: BackpropError if the policy cannot go through several layers.
         """
+        if backprop is not None:
+            backprop.check_layers(self.num_layers)
         if state is None:
             state = (None,) * self.num_layers
         self._check_state(state)
@@ -100,8 +143,10 @@ class Stack(nn.Module):
         backends = (backend,) * self.num_layers if isinstance(backend, str) else backend
         for layer, (cell, start, path) in enumerate(zip(self._layers(), state, backends, strict=True)):
             if layer:
-                x = self.dropout(x)
-            if self.weight_drop and self.training:
+                x = masked(x, noise.between[layer]) if noise else self.dropout(x)
+            if noise:
+                cell = drop_weights(cell, noise.weights[layer])
+            elif self.weight_drop and self.training:
                 cell = weight_drop(cell, self.weight_drop)
             inputs = cell.draw(x) if isinstance(cell, Zoneout) else x
             outputs, end = scan(cell, inputs, start, lengths=lengths, reset=reset, backprop=backprop, backend=path)
@@ -134,6 +179,20 @@ class Stack(nn.Module):
                 output, _ = cell.step(map_leaves(lambda leaf: leaf[0], inputs), state)
                 x = self._connect(x, output.expand(len(x), *output.shape))
         return tuple(found)
+
+    @torch.no_grad()
+    def _widths(self, x: Tensor) -> tuple[int, ...]:
+        """Return the features that each layer gives: told by its cell, or seen in a step."""
+        told = [getattr(cell, "output_size", None) for cell in self._layers()]
+        if None not in told:
+            return tuple(told)  # type: ignore[arg-type]
+        x, widths = x[0, :1], []
+        with torch.random.fork_rng():
+            for cell in self._layers():
+                output, _ = cell.step(x, cell.zero_state(1))
+                x = self._connect(x, output)
+                widths.append(x.shape[-1])
+        return tuple(widths)
 
     def _layers(self) -> Iterator[Any]:
         return iter(self.cells)

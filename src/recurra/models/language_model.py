@@ -16,13 +16,15 @@ from recurra.config import check_at_least, check_probability, from_mapping
 from recurra.engine import Policy
 from recurra.engine.products import product
 from recurra.errors import ConfigError
-from recurra.layers import LockedDropout, Stack, embedding_dropout, projected_cross_entropy
+from recurra.layers import LockedDropout, Stack, projected_cross_entropy
+from recurra.layers.regularisation import draw_words, embed, masked
+from recurra.layers.stack import StackNoise
 from recurra.models.stepping import ModelStepper
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer
 
-__all__ = ["Features", "LanguageModel", "ModelConfig"]
+__all__ = ["Features", "LanguageModel", "ModelConfig", "Noise"]
 
 MAX_LAYERS = 1000
 
@@ -82,6 +84,21 @@ class Features(NamedTuple):
     dropped: Tensor
 
 
+class Noise(NamedTuple):
+    """What is random in a window and the same at all its steps; None where nothing is dropped.
+
+    Args:
+        words: a mask (V,) of embeddings.
+        inputs, outputs: masks (1, B, F) before and after the stack.
+        stack: of the layers.
+    """
+
+    words: Tensor | None
+    inputs: Tensor | None
+    stack: StackNoise
+    outputs: Tensor | None
+
+
 class LanguageModel(nn.Module):
     """Embedding, a stack of recurrent cells, and a projection onto the vocabulary.
 
@@ -115,7 +132,7 @@ class LanguageModel(nn.Module):
         self.input_dropout = LockedDropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.dropout = LockedDropout(config.dropout)
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
-        size = _output_size(self.stack, width)
+        self.output_size = size = _output_size(self.stack, width)
         if config.tie and size != width:
             raise ConfigError(f"tied weights need {width} outputs, but {config.cell} gives {size}; use --no-tie")
         self.projection = None if config.tie else nn.Parameter(torch.empty(len(vocabulary), size))
@@ -126,9 +143,18 @@ class LanguageModel(nn.Module):
             bound = size**-0.5
             nn.init.uniform_(self.projection, -bound, bound)
 
-    def zero_state(self, batch: int) -> Any:
-        """Return the state that a fresh stream starts from, B rows."""
-        return self.stack.zero_state(batch)
+    def zero_state(self, batch: int, backprop: Policy | None = None) -> Any:
+        """Return the state that a fresh stream starts from, B rows, with what a policy carries beside it."""
+        return self.stack.zero_state(batch, backprop)
+
+    def draw(self, rows: int) -> Noise:
+        """Draw what is random in a window and the same at all its steps, for B rows; nothing in evaluation mode."""
+        dropped = self.config.embedding_dropout if self.training else 0.0
+        words = draw_words(self.embedding, dropped) if dropped else None
+        width = self.embedding.embedding_dim
+        like = self.embedding.weight.detach().new_empty(1, rows, 1).expand(1, rows, width)
+        inputs, stack = self.input_dropout.draw(like, width), self.stack.draw(like)
+        return Noise(words, inputs, stack, self.dropout.draw(like, self.output_size))
 
     def features(
         self,
@@ -138,6 +164,7 @@ class LanguageModel(nn.Module):
         reset: Tensor | None = None,
         backprop: Policy | None = None,
         backend: str | Sequence[str] = "auto",
+        noise: Noise | None = None,
     ) -> tuple[Features, Any]:
         """Read a window of tokens.
 
@@ -146,12 +173,14 @@ class LanguageModel(nn.Module):
             state: carried state of B rows; not mutated. Default: fresh.
             reset: (T, B) bool; where true the row starts afresh before the step.
             backprop, backend: as in `recurra.scan`; a backend for each layer, if there are several.
+            noise: from `draw`, for windows that are read piece by piece; default drawn here.
         Returns: (features (T, B, O), the state after the window).
         Gradient: flows into the given state.
         """
-        x = embedding_dropout(self.embedding, tokens, self.config.embedding_dropout, self.training)
-        raw, state = self.stack(self.input_dropout(x), state, reset=reset, backprop=backprop, backend=backend)
-        return Features(raw, self.dropout(raw)), state
+        noise = noise or self.draw(tokens.shape[1])
+        x = masked(embed(self.embedding, tokens, noise.words), noise.inputs)
+        raw, state = self.stack(x, state, reset=reset, backprop=backprop, backend=backend, noise=noise.stack)
+        return Features(raw, masked(raw, noise.outputs)), state
 
     def project(self, features: Tensor) -> Tensor:
         """Return logits (..., V) of features (..., O)."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
-from recurra.engine import BACKENDS, Full, Truncated, parse_policy
+from recurra.engine import BACKENDS, Full, Policy, Truncated, parse_policy
+from recurra.engine.policies import Checkpointed
 from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
@@ -25,7 +26,8 @@ class TrainingConfig:
     """Settings of training.
 
     Args:
-        backprop: how far gradients travel: ``"64"`` (a window), ``"full"`` or ``"full:SPAN"``.
+        backprop: how gradients travel back through time: ``"64"`` (a window), ``"truncated:16,64"``, ``"random:70"``,
+            ``"unbiased:50"``, ``"online"``, ``"full:1024"`` or ``"checkpointed:64MB:4096"``.
         partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
         shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
         batch: rows read side by side.
@@ -35,6 +37,7 @@ class TrainingConfig:
         beta2: decay of the squared gradient's average, for adamw, adam and rmsprop.
         schedule: constant, cosine (after a warm-up), onecycle, or plateau (halved when validation stalls).
         clip: largest norm of the gradient; 0 for none.
+        clip_value: largest entry of the gradient, clipped before the norm; 0 for none.
         epochs, steps: how long; steps, where given, wins.
         patience: stop after so many epochs without a better validation loss; default never.
         predict: count "every" next token of a window or only the "last".
@@ -58,6 +61,7 @@ class TrainingConfig:
     beta2: float = 0.99
     schedule: str = "cosine"
     clip: float = 1.0
+    clip_value: float = 0.0
     epochs: int = 10
     steps: int | None = None
     patience: int | None = None
@@ -84,21 +88,37 @@ class TrainingConfig:
             raise ConfigError(f"'epochs' must be at most {MAX_EPOCHS:,}, not {self.epochs:,}")
         if self.threads is not None and self.threads > MAX_THREADS:
             raise ConfigError(f"'threads' must be at most {MAX_THREADS:,}, not {self.threads:,}")
-        check_at_least(0, weight_decay=self.weight_decay, clip=self.clip, ar=self.ar, tar=self.tar, seed=self.seed)
+        check_at_least(
+            0,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            clip_value=self.clip_value,
+            ar=self.ar,
+            tar=self.tar,
+            seed=self.seed,
+        )
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"'lr' must be above 0, not {self.lr}")
         for backend in self.backends:
             check_choice(BACKENDS, backend=backend)
-        parse_policy(self.backprop)
+        policy = self.policy
+        alike = isinstance(policy, (Full, Checkpointed)) or (
+            isinstance(policy, Truncated) and policy.reach == policy.span
+        )
+        if self.partition == "random" and not alike:
+            raise ConfigError(
+                f"random windows all start afresh and have one length, so backprop '{self.backprop}' means nothing "
+                f"there; take partition 'sequential', or a window such as 64"
+            )
 
     @classmethod
-    def of(cls, *, backprop: str | int | Full | Truncated = "64", **settings: Any) -> TrainingConfig:
+    def of(cls, *, backprop: str | int | Policy = "64", **settings: Any) -> TrainingConfig:
         """Build settings in Python: a window as a number or a policy as an object, unknown names with a suggestion."""
         return from_mapping(cls, {"backprop": str(backprop), **settings})
 
     @property
-    def policy(self) -> Full | Truncated:
+    def policy(self) -> Policy:
         """The way to back-propagate."""
         return parse_policy(self.backprop)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 if TYPE_CHECKING:
     from recurra.training.config import TrainingConfig
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "make_optimizer", "make_schedule"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "clip_gradients", "make_optimizer", "make_schedule", "scaled_rate"]
 
 WARMUP = 0.05
 """Share of all steps that the cosine schedule takes to reach the full rate."""
@@ -80,6 +82,30 @@ def make_schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> A
 def per_step(schedule: Any) -> bool:
     """Return whether a schedule moves every step rather than at every validation."""
     return not isinstance(schedule, lr_scheduler.ReduceLROnPlateau)
+
+
+def clip_gradients(model: nn.Module, config: TrainingConfig) -> torch.Tensor:
+    """Clip the gradients, entry by entry and then all by their norm, and return the norm () that they had before."""
+    parameters = list(model.parameters())
+    if not config.clip_value:
+        return torch.nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    torch.nn.utils.clip_grad_value_(parameters, config.clip_value)
+    torch.nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
+    return norm
+
+
+@contextmanager
+def scaled_rate(optimizer: Optimizer, factor: float) -> Iterator[None]:
+    """Multiply the learning rate by a factor inside."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    try:
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def as_values(optimizer: Optimizer, schedule: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,8 +24,16 @@ from recurra.state import detach, from_named, named_leaves
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.interruption import Interruption
-from recurra.training.objective import objective
-from recurra.training.optimization import as_values, make_optimizer, make_schedule, per_step, restore
+from recurra.training.objective import cost, objective
+from recurra.training.optimization import (
+    as_values,
+    clip_gradients,
+    make_optimizer,
+    make_schedule,
+    per_step,
+    restore,
+    scaled_rate,
+)
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, check_fits, draw_report, free_path
 from recurra.training.validation import validate
@@ -145,6 +154,7 @@ class Trainer:
         self.rows = config.batch
         self.span = config.policy.span
         self.total_steps = config.steps or self._steps_of(config.epochs)
+        self._check_policy()
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
@@ -160,6 +170,21 @@ class Trainer:
             self._restore()
         chars = self.model.vocabulary.kind == "char"
         self.reporter.begin(self.total_steps, self.step, self.rows * self.span, self._run.path, chars=chars)
+
+    def _check_policy(self) -> None:
+        """Find out before anything is written whether the model can be differentiated so, and what that costs."""
+        config, stack = self.config, self.model.stack
+        _, scans = config.policy.within
+        scans.check_layers(stack.num_layers)
+        if stack.num_layers == 1:
+            scans.check(stack.cells[0], torch.zeros(1, 1, self.model.embedding.embedding_dim, device=self.device))
+        expected = cost(self.model, config, self._on_device(self._stream(0)[0]))
+        if expected is not None:
+            self.reporter.note(f"back-propagation {config.backprop} {expected}")
+
+    def _on_device(self, batch: Batch) -> Batch:
+        reset = None if batch.reset is None else batch.reset.to(self.device)
+        return batch._replace(inputs=batch.inputs.to(self.device), targets=batch.targets.to(self.device), reset=reset)
 
     def _begin(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -194,11 +219,13 @@ class Trainer:
                 tokens, rows=self.rows, span=self.span, seed=config.seed, epoch=epoch, shuffle=config.shuffle
             )
         offset = int(np.random.default_rng([config.seed, epoch]).integers(len(tokens))) if config.shuffle else 0
-        return SequentialStream(tokens, rows=self.rows, span=self.span, offset=offset)
+        random = np.random.default_rng([config.seed, epoch, 1])
+        spans = partial(config.policy.spans, random=random)
+        return SequentialStream(tokens, rows=self.rows, span=self.span, offset=offset, spans=spans)
 
     def _steps_of(self, epochs: int) -> int:
-        # Random windows are cut at another phase every epoch, which can make one more or less of them.
-        if self.config.partition == "sequential":
+        # Random windows are cut at another phase every epoch, or have other lengths: one more or less of them.
+        if self.config.partition == "sequential" and self.config.policy.is_regular:
             return epochs * len(self._stream(0))
         return sum(len(self._stream(epoch)) for epoch in range(epochs))
 
@@ -233,17 +260,16 @@ class Trainer:
                 raise KeyboardInterrupt
 
     def _train_window(self, batch: Batch) -> None:
-        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
-        reset = None if batch.reset is None else batch.reset.to(self.device)
-        loss, nats, state = objective(self.model, self.config, inputs, targets, self.state, reset)
+        loss, nats, state = objective(self.model, self.config, self._on_device(batch), self.state)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        norm = clip_gradients(self.model, self.config)
         nats_value, norm_value = nats.item(), norm.item()
         if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
             self._diverged(nats_value, norm_value)
         self.sums["lr"] = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.step()
+        with scaled_rate(self.optimizer, self.config.policy.rate(len(batch.inputs))):
+            self.optimizer.step()
         if per_step(self.schedule):
             self.schedule.step()
         self.average.update(self.step)
@@ -385,7 +411,7 @@ class Trainer:
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
         self.average.mean = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
         if "state" in parts:
-            self.state = from_named(self.model.zero_state(1), parts["state"])
+            self.state = from_named(self.model.zero_state(1, self.config.policy.within[1]), parts["state"])
         self.epoch, self.window, self.step = values["epoch"], values["window"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]

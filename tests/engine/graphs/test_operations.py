@@ -34,7 +34,7 @@ def test_what_has_no_derivative_is_true_or_false():
 def test_a_derivative_is_torchs(name):
     """The graph of the derivative of one operation, run by torch, beside autograd through the operation itself."""
     torch.manual_seed(0)
-    compute, binary = OPERATIONS[name].compute, name in {"add", "sub", "mul", "div", "minimum", "maximum"}
+    compute, binary = OPERATIONS[name].compute, name in {"add", "sub", "mul", "div", "minimum", "maximum", "gate"}
     b, attributes = Builder(), ATTRIBUTES.get(name, ())
     graph = Graph(carries=[WIDTH, WIDTH])
     a, c = (b.node("carry", (), WIDTH, (leaf, 0)) for leaf in range(2))

@@ -80,7 +80,7 @@ def _check_masks(graph: Graph) -> None:
     """Check that the step has a derivative where rows end and start afresh; products in blocks may be in the way."""
     if any(weight.blocks > 1 for weight in graph.weights):
         try:
-            differentiate(mask(graph, reset=True, alive=True, masks_output=False).graph)
+            differentiate(mask(graph, reset=True, alive=True, gate=True, masks_output=False).graph)
         except ValueError as error:
             raise CannotCompileError(
                 f"the next state is joined from parts, and the old one is read by {error}"

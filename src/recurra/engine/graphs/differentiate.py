@@ -177,7 +177,7 @@ class _Differentiation:
                 self.result.vectors += [node.attributes] * len(parts)
         for product, columns in self.products:
             self._weight_gradient(product, columns)
-            self.draft.in_memory += product.inputs
+            self.draft.in_memory += map(_ungated, product.inputs)
 
     def _weight_gradient(self, product: Node, columns: list[tuple[int, Node]]) -> None:
         gradients = [self.gradients[p] for _, p in columns]
@@ -194,7 +194,7 @@ class _Differentiation:
         for (column, node), offset in zip(columns, starts, strict=False):
             last = self.result.weights[-1] if self.result.weights else None
             width = node.channels // blocks
-            inputs, rows = product.inputs, product.attributes[3]
+            inputs, rows = tuple(map(_ungated, product.inputs)), product.attributes[3]
             if (
                 last is not None
                 and blocks == 1
@@ -206,3 +206,10 @@ class _Differentiation:
             else:
                 found = WeightGradient(product.attributes[0], inputs, rows, emit, start + offset, column, width)
                 self.result.weights.append(found)
+
+
+def _ungated(node: Node) -> Node:
+    """Return a node of the same value that is no gate: it often lies in memory as it is."""
+    while node.op == "gate":
+        node = node.inputs[0]
+    return node

@@ -1,4 +1,4 @@
-"""Ends and resets of rows as part of the step: a graph that holds them from one that does not."""
+"""Ends, resets and gates of rows as part of the step: a graph that holds them from one that does not."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ class Masked:
     """A graph with masks.
 
     Args:
-        reset, alive: numbers of the streams (T, B, 1) that hold the masks, or None.
+        reset, alive, gate: numbers of the streams (T, B, 1) that hold the masks, or None.
         fresh: numbers of the streams (B, width) that hold each leaf of a fresh state; empty without resets.
     """
 
     graph: Graph
     reset: int | None = None
     alive: int | None = None
+    gate: int | None = None
     fresh: tuple[int, ...] = ()
 
 
-def mask(graph: Graph, *, reset: bool, alive: bool, masks_output: bool) -> Masked:
-    """Return a graph in which rows start afresh and end.
+def mask(graph: Graph, *, reset: bool, alive: bool, gate: bool = False, masks_output: bool) -> Masked:
+    """Return a graph in which rows start afresh and end, and gradients of the state are scaled.
 
-        s′ = reset ? fresh : s        s_next = alive ? f(s′) : s′        output = alive ? g(s′) : 0
+        s′ = reset ? fresh : gate(s)        s_next = alive ? f(s′) : s′        output = alive ? g(s′) : 0
 
     Args:
         masks_output: is the graph's first emit the output?
     """
-    if not (reset or alive):
+    if not (reset or alive or gate):
         return Masked(graph)
     b = Builder()
     streams, number = list(graph.streams), {}
-    for name, wanted in (("reset", reset), ("alive", alive)):
+    for name, wanted in (("reset", reset), ("alive", alive), ("gate", gate)):
         if wanted:
             number[name] = len(streams)
             streams.append(Array(1))
@@ -48,6 +49,8 @@ def mask(graph: Graph, *, reset: bool, alive: bool, masks_output: bool) -> Maske
 
     def before(leaf: int, column: int, channels: int) -> Node:
         carry = b.node("carry", (), channels, (leaf, column))
+        if gate:
+            carry = b.pointwise("gate", carry, b.node("stream", (), 1, (number["gate"], 0)))
         if not reset:
             return carry
         return b.pointwise("where", is_set("reset"), b.node("stream", (), channels, (fresh[leaf], column)), carry)
@@ -73,4 +76,4 @@ def mask(graph: Graph, *, reset: bool, alive: bool, masks_output: bool) -> Maske
         if masks_output:
             emits[0] = tuple(b.pointwise("where", running, piece, b.constant(0.0)) for piece in emits[0])
     result = replace(graph, streams=streams, next_carry=next_carry, emits=emits)
-    return Masked(result, number.get("reset"), number.get("alive"), fresh)
+    return Masked(result, number.get("reset"), number.get("alive"), number.get("gate"), fresh)

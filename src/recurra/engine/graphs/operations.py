@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from recurra.engine.gate import gated
 from recurra.engine.graphs.graph import Builder, Node
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -96,6 +97,11 @@ def _less_square(b: Builder, y: Node) -> Node:
     return b.pointwise("sub", b.constant(1.0), b.pointwise("mul", y, y))
 
 
+def _gate(b: Builder, y: Node, g: Node) -> list[Node | None]:
+    factor, zero = y.inputs[1], b.constant(0.0)
+    return [b.pointwise("where", b.pointwise("eq", factor, zero), zero, b.pointwise("mul", g, factor)), None]
+
+
 def _sigmoid(b: Builder, y: Node, g: Node) -> list[Node]:
     return [_times(b, g, b.pointwise("sub", b.constant(1.0), y), y)]
 
@@ -103,6 +109,8 @@ def _sigmoid(b: Builder, y: Node, g: Node) -> list[Node]:
 OPERATIONS: dict[str, Operation] = {
     "copy": Operation(lambda a: a, lambda b, y, g: [g]),
     "detach": Operation(lambda a: a, lambda b, y, g: [None]),
+    # the first, whose gradient is multiplied by the second
+    "gate": Operation(gated, _gate),
     "add": Operation(torch.add, lambda b, y, g: [g, g]),
     "sub": Operation(torch.sub, lambda b, y, g: [g, b.pointwise("neg", g)]),
     "mul": Operation(torch.mul, lambda b, y, g: [_times(b, g, y.inputs[1]), _times(b, g, y.inputs[0])]),

@@ -39,6 +39,7 @@ def _relu(maths: Maths, b: ir.IRBuilder, node: Node, a: Any) -> Any:
 INSTRUCTIONS: dict[str, Emit] = {
     "copy": lambda maths, b, node, a: a,
     "detach": lambda maths, b, node, a: a,
+    "gate": lambda maths, b, node, a, factor: a,
     "add": lambda maths, b, node, x, y: b.fadd(x, y),
     "sub": lambda maths, b, node, x, y: b.fsub(x, y),
     "mul": lambda maths, b, node, x, y: b.fmul(x, y),

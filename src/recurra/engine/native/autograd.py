@@ -36,22 +36,19 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loop: Loop, shape: Shape, *tensors: Any) -> tuple[Tensor, ...]:
         emits, finals, left = forward(loop, shape.steps, shape.rows, shape.sort(tensors), trains=True)
-        ctx.save_for_backward(*tensors)
-        ctx.loop, ctx.shape, ctx.left, ctx.versions = loop, shape, left, left.versions()
+        # through torch, so that its hooks see all that is kept, and that it finds what is modified in place
+        ctx.save_for_backward(*tensors, *left.tensors())
+        ctx.loop, ctx.shape, ctx.left = loop, shape, left
         ctx.set_materialize_grads(False)
         # aliases: a tensor that knows this function must not be kept by it, nor be a view that torch forbids to modify
         return tuple(result.detach() for result in (*emits, *finals))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-        wanted = ctx.needs_input_grad[2:]
+        wanted, given = ctx.needs_input_grad[2:], ctx.saved_tensors[: len(ctx.needs_input_grad) - 2]
         if torch.is_grad_enabled():  # the gradient is to be differentiated in turn
-            return (None, None, *_differentiable(ctx.loop, ctx.shape, ctx.saved_tensors, gradients, wanted))
-        if ctx.versions != ctx.left.versions():
-            raise RuntimeError(
-                "the outputs of a scan were modified in place, and its backward pass reads them; modify a clone"
-            )
-        return (None, None, *backward(ctx.loop, ctx.shape, ctx.saved_tensors, ctx.left, gradients, wanted))
+            return (None, None, *_differentiable(ctx.loop, ctx.shape, given, gradients, wanted))
+        return (None, None, *backward(ctx.loop, ctx.shape, given, ctx.left, gradients, wanted))
 
 
 def _differentiable(

@@ -82,9 +82,10 @@ class Left(NamedTuple):
     emits: dict[int, Tensor]
     kept: Loan | None
 
-    def versions(self) -> list[int]:
-        """Return how often each has been written to: a change since the forward pass makes gradients wrong."""
-        return [tensor._version for tensor in (*self.histories.values(), *self.emits.values())]
+    def tensors(self) -> list[Tensor]:
+        """Return all of it."""
+        kept = [] if self.kept is None else [self.kept.tensor]
+        return [*self.histories.values(), *self.emits.values(), *kept]
 
 
 def _strides(matrix: Tensor) -> Strides:

@@ -56,7 +56,7 @@ class Loop:
         self.masked = masked
         self.graph = masked.graph
         self.dtype = dtype
-        constant = {n for n in (masked.reset, masked.alive) if n is not None}
+        constant = {n for n in (masked.reset, masked.alive, masked.gate) if n is not None}
         self.constant = constant if fresh_has_gradient else constant | set(masked.fresh)
         # a leaf of the next state that is emitted, too, is written once: its history is the array
         self.aliases = [_find(pieces, self.graph.next_carry) for pieces in self.graph.emits]

@@ -66,7 +66,13 @@ def _take(size: int, dtype: torch.dtype) -> Tensor:
                 _remove(memory)
                 return memory
     with torch.inference_mode(False):  # a tensor of that mode could not be written outside it
-        return torch.empty(size, dtype=dtype)
+        return torch.empty(_rounded(size), dtype=dtype)
+
+
+def _rounded(size: int) -> int:
+    """Return a size that others will ask for, too: 1, 1.5, 2, 3, 4, 6 ... The system gives what is touched alone."""
+    power = 1 << max(size - 1, 0).bit_length()
+    return power if size > 3 * power // 4 else 3 * power // 4
 
 
 def _give_back(memory: Tensor) -> None:
