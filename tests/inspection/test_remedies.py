@@ -24,6 +24,7 @@ ALWAYS = {"Gates and forget bias", "Truncated back-propagation"}
     [
         ({}, set()),
         ({"clip": 2.0}, {"Clipping by norm"}),
+        ({"clip_value": 0.5}, {"Clipping by value"}),
         ({"init": "xavier"}, {"Xavier initialisation"}),
         ({"recurrent_init": "orthogonal"}, {"Orthogonal initialisation"}),
         ({"recurrent_init": "identity"}, {"Identity initialisation"}),
@@ -52,8 +53,12 @@ def test_the_forget_bias_is_that_of_the_cell():
     assert "bias" not in remedies(cell="gru")["Gates and forget bias"].setting
 
 
-def test_full_back_propagation_does_not_truncate():
-    assert not remedies(backprop="full")["Truncated back-propagation"].on
+@pytest.mark.parametrize(
+    ("backprop", "cut"),
+    [("64", True), ("truncated:8,32", True), ("random:50", True), ("full", False), ("online", False)],
+)
+def test_which_policies_truncate(backprop, cut):
+    assert remedies(backprop=backprop)["Truncated back-propagation"].on is cut
 
 
 def test_what_was_not_looked_at_is_unknown():

@@ -59,7 +59,7 @@ def test_how_far_gradients_reach(slope, says):
         (16, "The window of 16 is too short: it misses 40 % of the gradient; 64 would be enough."),
         (4, "The window of 4 is too short: it misses 40 % of the gradient; 64 would be enough."),
         (256, "The window of 256 is more than enough: 64 would do."),
-        (None, "Training cuts no gradient; a window of 64 would give it to within 5 %."),
+        (None, "Training leaves no gradient out; a window of 64 gives it to within 5 %."),
     ],
 )
 def test_what_a_window_cuts(window, says):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from recurra.engine import Truncated
+from recurra.engine.policies import RandomWindow, Unbiased
 from recurra.training import RunConfig
 
 __all__ = ["Remedy", "remedies_of"]
@@ -42,14 +44,14 @@ def remedies_of(config: RunConfig, model: nn.Module, *, gated: bool | None) -> l
 
 
 def _clipping(config: RunConfig) -> Iterator[Remedy]:
-    clip, value = config.training.clip, getattr(config.training, "clip_value", 0.0)
+    clip, value = config.training.clip, config.training.clip_value
     yield Remedy(
         "Clipping by norm", clip > 0, f"--clip {clip:g}" if clip else "--clip 1 switches it on",
         "Shrinks a gradient that is longer than a limit, and keeps its direction (Pascanu et al. 2013).",
         "When the loss jumps, or the gradient norm has peaks: it is the first thing against explosion.",
     )  # fmt: skip
     yield Remedy(
-        "Clipping by value", value > 0, f"--clip-value {value:g}" if value else "",
+        "Clipping by value", value > 0, f"--clip-value {value:g}" if value else "--clip-value 0.1 switches it on",
         "Cuts each entry of a gradient to a range by itself, which also turns its direction.",
         "When single weights, not the whole, receive huge gradients; otherwise clip by norm.",
     )  # fmt: skip
@@ -115,10 +117,10 @@ def _training(config: RunConfig) -> Iterator[Remedy]:
         "Divides each weight's step by the size of its recent gradients, so that small ones still move it.",
         "As a start; it evens out scales between weights, and cannot restore what has vanished.",
     )  # fmt: skip
-    policy = str(training.policy)
-    whole = policy.startswith("full")
+    policy = training.policy
+    cut = isinstance(policy, Truncated | RandomWindow | Unbiased)
     yield Remedy(
-        "Truncated back-propagation", not whole, f"--backprop {policy}",
+        "Truncated back-propagation", cut, f"--backprop {policy}",
         "Cuts the gradient after a window, carries the state on: bounded memory and time (Williams & Peng 1990).",
         "For streams; lengthen the window while the truncation error of section 2 is above 5 %.",
     )  # fmt: skip

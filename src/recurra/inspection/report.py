@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.data import Tokens, check_seen
+from recurra.engine import Full, Policy, Truncated
+from recurra.engine.policies import Checkpointed, RandomWindow
 from recurra.errors import CorpusError, RecurraError, VocabularyError
 from recurra.inspection.attractors import Behaviour, measure_behaviour
 from recurra.inspection.cost import Cost, measure_cost
@@ -46,7 +48,7 @@ class Report:
     Args:
         run: its path.
         text: what was read: "its validation part", "its training part", or a file's name.
-        window: steps after which training cuts the gradient; None if it does not.
+        window: steps after which training cuts the gradient, at the latest or on average; None if it leaves none out.
         verdict: sentences, faults first.
         seconds: that all of it took.
     """
@@ -96,7 +98,7 @@ def inspect_run(
     tokens = _check_text(text, name)
     notes = _check_prompt(run, prompt)
     model, config = run.model.eval(), run.config
-    window = _window_of(run)
+    window = _window_of(config.training.policy)
     windows = sorted({*WINDOWS, *([window] if window and window <= LONGEST_WINDOW else [])})
     measures: list[tuple[str, Callable[[], Any]]] = [
         ("the unrolled network", lambda: measure_unrolled(model, tokens, window)),
@@ -180,7 +182,8 @@ def _check_prompt(run: Run, prompt: str | None) -> list[str]:
     return [note] if note else []
 
 
-def _window_of(run: Run) -> int | None:
-    """Return the steps after which a policy cuts; one that cuts at no fixed place has none."""
-    window = getattr(run.config.training.policy, "window", None)
-    return int(window) if isinstance(window, int) else None
+def _window_of(policy: Policy) -> int | None:
+    """Return the steps after which a policy cuts; None for one that leaves nothing out, on average or at all."""
+    if isinstance(policy, Truncated):
+        return policy.reach
+    return policy.span if isinstance(policy, Full | Checkpointed | RandomWindow) else None

@@ -52,7 +52,7 @@ def write_verdict(
     """Say what was found, faults first, otherwise in the order of the page; nothing of what was not measured.
 
     Args:
-        window: steps after which training cuts the gradient; None if it does not.
+        window: steps after which training cuts the gradient; None if it leaves none out.
     """
     findings: list[Finding] = []
     if flow is not None:
@@ -103,7 +103,7 @@ def _truncation(flow: Flow, window: int | None) -> Iterator[Finding]:
         if sufficient is not None:
             yield Finding(
                 REMARK,
-                f"Training cuts no gradient; a window of {sufficient:,} would give it to within {percent(CLOSE)}.",
+                f"Training leaves no gradient out; a window of {sufficient:,} gives it to within {percent(CLOSE)}.",
             )
         return
     # The error falls as windows grow, so what is measured on either side of the window bounds it.

@@ -70,7 +70,7 @@ def _caption(unrolled: Unrolled) -> str:
     first = unrolled.gradients[-1][0] if unrolled.gradients and unrolled.gradients[-1] else None
     left = "" if first is None else f" At the first of these states {percent(first)} of the largest is left."
     if window is None:
-        cut = "Training cuts no gradient."
+        cut = "Training leaves no gradient out."
     elif window >= count:
         cut = f"Training cuts the gradient after {steps(window)}, further left than this picture reaches."
     else:
