@@ -11,6 +11,8 @@ __all__ = ["cost_section"]
 
 EXACT = 0.001
 """Relative error of a prediction that is none."""
+CHEAPER = 0.9
+"""Ratio of times from which a difference is not the machine's mood."""
 
 
 def cost_section(cost: Cost | None, window: int | None) -> Section:
@@ -26,7 +28,9 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
     off = max(abs(m - p) / max(p, 1) for m, p in zip(measured, predicted, strict=True))
     held = " and holds for all" if off < EXACT else f"; what was measured is within {percent(off)} of it"
     memory, time = "Memory by window", "Time by window"
-    last = points[-1]
+    first, last = points[0], points[-1]
+    faster = last.seconds_per_token < CHEAPER * first.seconds_per_token
+    shared = "; a long one shares the fixed costs of a step among more tokens" if faster else ""
     return Section(
         "cost",
         heading,
@@ -45,9 +49,9 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
             ),
             Chart(
                 time,
-                f"A token costs {duration(points[0].seconds_per_token)} in a window of {points[0].window:,} and "
-                f"{duration(last.seconds_per_token)} in one of {last.window:,}: the work for a token is the same "
-                "however long the window, and a long one shares the fixed costs of a step among more tokens.",
+                f"A token costs {duration(first.seconds_per_token)} in a window of {first.window:,} and "
+                f"{duration(last.seconds_per_token)} in one of {last.window:,}. The work for a token is the same however "
+                f"long the window{shared}.",
                 draw_time(windows, [point.seconds_per_token for point in points], window=window, title=time),
             ),
         ],
