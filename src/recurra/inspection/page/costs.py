@@ -50,8 +50,8 @@ def cost_section(cost: Cost | None, window: int | None) -> Section:
             Chart(
                 time,
                 f"A token costs {duration(first.seconds_per_token)} in a window of {first.window:,} and "
-                f"{duration(last.seconds_per_token)} in one of {last.window:,}. The work for a token is the same however "
-                f"long the window{shared}.",
+                f"{duration(last.seconds_per_token)} in one of {last.window:,}. The work for a token is the same "
+                f"however long the window{shared}.",
                 draw_time(windows, [point.seconds_per_token for point in points], window=window, title=time),
             ),
         ],
