@@ -40,12 +40,15 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that moves a bar on stderr, where that is a terminal."""
+def progress_bar(label: str) -> Iterator[Callable[..., None]]:
+    """Yield a function of (done, total) that moves a bar on stderr, where that is a terminal.
+
+    A third argument replaces the label.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield lambda done, total, label=label: progress.update(task, description=label, completed=done, total=total)

@@ -1,7 +1,33 @@
-"""Pictures of runs and of speeds, and what they show in words. The only room that draws."""
+"""Pictures of runs, of speeds and of what goes on inside a network. The only room that draws."""
 
+from recurra.figures.costs import bytes_text, draw_memory, draw_time
 from recurra.figures.curves import plot_curves
+from recurra.figures.gates import Gate, draw_gates
+from recurra.figures.gradients import Fade, draw_norms, draw_truncation
+from recurra.figures.marks import percent
+from recurra.figures.portraits import Mark, draw_portrait
+from recurra.figures.spectra import Cloud, draw_eigenvalues, draw_exponents, draw_jacobians, draw_singular_values
 from recurra.figures.speeds import plot_speeds
 from recurra.figures.verdict import verdict
 
-__all__ = ["plot_curves", "plot_speeds", "verdict"]
+__all__ = [
+    "Cloud",
+    "Fade",
+    "Gate",
+    "Mark",
+    "bytes_text",
+    "draw_eigenvalues",
+    "draw_exponents",
+    "draw_gates",
+    "draw_jacobians",
+    "draw_memory",
+    "draw_norms",
+    "draw_portrait",
+    "draw_singular_values",
+    "draw_time",
+    "draw_truncation",
+    "percent",
+    "plot_curves",
+    "plot_speeds",
+    "verdict",
+]

@@ -16,9 +16,12 @@ if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.figure import Figure
 
 __all__ = [
+    "AXIS",
     "BLUE",
+    "CARD",
     "FAINT",
     "GREEN",
+    "GRID",
     "INK",
     "ORANGE",
     "PURPLE",
@@ -34,18 +37,19 @@ __all__ = [
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4C86"
 SKY, ORANGE, YELLOW = "#56B4E9", "#E69F00", "#F0E442"
 INK, FAINT = "#222222", "#767676"
+AXIS, GRID, CARD = "#B0B0B0", "#E8E8E8", "#FFFFFF"
 STYLE: dict[Any, Any] = {
     "font.family": ["sans-serif"],
     "font.size": 13,
     "text.color": INK,
-    "axes.edgecolor": "#B0B0B0",
+    "axes.edgecolor": AXIS,
     "axes.labelcolor": INK,
     "axes.formatter.useoffset": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E8E8E8",
+    "grid.color": GRID,
     "lines.linewidth": 2.0,
     "xtick.color": FAINT,
     "ytick.color": FAINT,

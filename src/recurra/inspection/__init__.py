@@ -1,3 +1,7 @@
-"""What happens inside a trained network: gradients, spectra, attractors, gates, cost; and the page that shows it."""
+"""What a trained network does with its past: gradients, spectra, behaviour, units, costs; and a page of it."""
 
-__all__: list[str] = []
+from recurra.inspection.page import is_page, render
+from recurra.inspection.report import Report, inspect_run
+from recurra.inspection.verdict import write_verdict
+
+__all__ = ["Report", "inspect_run", "is_page", "render", "write_verdict"]

@@ -114,7 +114,7 @@ def test_a_second_backward_and_gradients_of_gradients():
         loss = outputs.square().sum()
         once = torch.autograd.grad(loss, x, retain_graph=True)[0]
         twice = torch.autograd.grad(loss, x, retain_graph=True)[0]
-        assert torch.equal(once, twice)
+        assert (once - twice).norm() <= SAME[torch.float64] * once.norm()
         slope = torch.autograd.grad(loss, cell.weight_hh_l0, create_graph=True)[0]
         found.append([once, torch.autograd.grad(slope.sum(), x)[0]])
     for a, b in zip(*found, strict=True):

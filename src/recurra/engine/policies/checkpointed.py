@@ -89,6 +89,7 @@ class Recompute:
         """Measure what steps and states take, and choose what is kept."""
         steps = len(sequence_leaves(sequence)[0])
         few, more = (min(probe, steps) for probe in PROBES)
+        _taped_bytes(segment, slice_time(sequence, 0, few), state, captured)  # a step that is seen first is recorded
         first = _taped_bytes(segment, slice_time(sequence, 0, few), state, captured)
         second = _taped_bytes(segment, slice_time(sequence, 0, more), state, captured) if more > few else first
         step = (second - first) // (more - few) if more > few else -(-first // few)
