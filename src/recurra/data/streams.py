@@ -49,6 +49,11 @@ class Batch(NamedTuple):
     following: Tensor
     advance: int
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the window with what a model reads on a device."""
+        reset = None if self.reset is None else self.reset.to(device)
+        return self._replace(inputs=self.inputs.to(device), targets=self.targets.to(device), reset=reset)
+
 
 class Stream(Sequence[Batch]):
     """Windows by number, each made in constant time, so that training can resume at any of them."""

@@ -1,6 +1,6 @@
 """A cell through time: `scan`, its reference loop, its kernels, and how far gradients travel."""
 
-from recurra.engine.backprop import Full, Policy, Truncated, Window, unroll
+from recurra.engine.backprop import Full, Truncated, unroll
 from recurra.engine.choice import BACKENDS, choose_path
 from recurra.engine.explain import Explanation, explain
 from recurra.engine.policies import (
@@ -12,6 +12,7 @@ from recurra.engine.policies import (
     Unbiased,
     parse_policy,
 )
+from recurra.engine.policy import Policy, Window
 from recurra.engine.scan import scan
 
 __all__ = [

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recurra.engine.backprop import Full, Policy, unroll
+from recurra.engine.backprop import Full, unroll
 from recurra.engine.choice import check_cell_methods, choose_path
 from recurra.engine.operator import is_traced
+from recurra.engine.policy import Policy
 from recurra.errors import ShapeError
 from recurra.state import batch_size, check_like, map_leaves, named_leaves
 

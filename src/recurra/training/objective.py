@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from recurra.data import NOTHING, Batch
-from recurra.engine import Schedule, unroll
-from recurra.engine.backprop import slice_time
+from recurra.engine import Checkpointed, Schedule, unroll
+from recurra.engine.policy import slice_time
 from recurra.models import LanguageModel
 
 if TYPE_CHECKING:
     from recurra.training.config import TrainingConfig
 
-__all__ = ["Objective", "cost", "objective"]
+__all__ = ["Objective", "check_policy", "objective"]
 
 
 class Objective(NamedTuple):
@@ -65,18 +65,21 @@ def objective(model: LanguageModel, config: TrainingConfig, batch: Batch, state:
     return Objective(loss, nats.detach(), carried[0])
 
 
-def cost(model: LanguageModel, config: TrainingConfig, batch: Batch) -> Schedule | None:
-    """Say what a window like this costs in memory and recomputation, where its policy keeps to a budget.
+def check_policy(model: LanguageModel, config: TrainingConfig, batch: Batch) -> Schedule | None:
+    """Find out whether a model can be differentiated as its settings say.
 
-    Raises: BackpropError if the budget cannot work.
+    Returns: what a window like this costs in memory and recomputation, where the policy keeps to a budget.
+    Raises: BackpropError if it cannot, or not within the budget.
     """
-    plan = getattr(config.policy.within[0], "plan", None)
-    if plan is None:
+    loss, scans = config.policy.within
+    scans.check_layers(model.stack.num_layers)
+    if model.stack.num_layers == 1:
+        scans.check(model.stack.cells[0], model.embedding.weight.new_zeros(1, 1, model.embedding.embedding_dim))
+    if not isinstance(loss, Checkpointed):
         return None
     with torch.random.fork_rng(), torch.enable_grad():
         segment, sequence, start = _unrolling(model, config, batch, None)
-        schedule: Schedule = plan(segment, sequence, start, lambda: list(model.parameters()))
-    return schedule
+        return loss.plan(segment, sequence, start, lambda: list(model.parameters()))
 
 
 def _unrolling(

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from recurra.checkpoint import Generation, RunDirectory
-from recurra.data import Batch, Corpus, RandomStream, SequentialStream, check_continues
+from recurra.data import Batch, Corpus, check_continues
 from recurra.errors import ConfigError, DivergedError
 from recurra.evaluation import Score
 from recurra.models import LanguageModel
@@ -24,7 +21,7 @@ from recurra.state import detach, from_named, named_leaves
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.interruption import Interruption
-from recurra.training.objective import cost, objective
+from recurra.training.objective import check_policy, objective
 from recurra.training.optimization import (
     as_values,
     clip_gradients,
@@ -36,6 +33,7 @@ from recurra.training.optimization import (
 )
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, check_fits, draw_report, free_path
+from recurra.training.streams import count_steps, make_stream
 from recurra.training.validation import validate
 
 __all__ = ["Trainer"]
@@ -153,8 +151,10 @@ class Trainer:
             raise ConfigError("patience and the plateau schedule need a validation part; give one with --valid")
         self.rows = config.batch
         self.span = config.policy.span
-        self.total_steps = config.steps or self._steps_of(config.epochs)
-        self._check_policy()
+        self.total_steps = config.steps or count_steps(self.corpus.train, config)
+        first = make_stream(self.corpus.train, config, 0)[0].to(self.device)
+        if (cost := check_policy(self.model, config, first)) is not None:
+            self.reporter.note(f"back-propagation {cost}")
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
@@ -170,21 +170,6 @@ class Trainer:
             self._restore()
         chars = self.model.vocabulary.kind == "char"
         self.reporter.begin(self.total_steps, self.step, self.rows * self.span, self._run.path, chars=chars)
-
-    def _check_policy(self) -> None:
-        """Find out before anything is written whether the model can be differentiated so, and what that costs."""
-        config, stack = self.config, self.model.stack
-        _, scans = config.policy.within
-        scans.check_layers(stack.num_layers)
-        if stack.num_layers == 1:
-            scans.check(stack.cells[0], torch.zeros(1, 1, self.model.embedding.embedding_dim, device=self.device))
-        expected = cost(self.model, config, self._on_device(self._stream(0)[0]))
-        if expected is not None:
-            self.reporter.note(f"back-propagation {config.backprop} {expected}")
-
-    def _on_device(self, batch: Batch) -> Batch:
-        reset = None if batch.reset is None else batch.reset.to(self.device)
-        return batch._replace(inputs=batch.inputs.to(self.device), targets=batch.targets.to(self.device), reset=reset)
 
     def _begin(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -211,24 +196,6 @@ class Trainer:
         assert self.directory is not None
         return self.directory
 
-    def _stream(self, epoch: int) -> Sequence[Batch]:
-        """The windows of one epoch: the same for the same seed and epoch."""
-        tokens, config = self.corpus.train, self.config
-        if config.partition == "random":
-            return RandomStream(
-                tokens, rows=self.rows, span=self.span, seed=config.seed, epoch=epoch, shuffle=config.shuffle
-            )
-        offset = int(np.random.default_rng([config.seed, epoch]).integers(len(tokens))) if config.shuffle else 0
-        random = np.random.default_rng([config.seed, epoch, 1])
-        spans = partial(config.policy.spans, random=random)
-        return SequentialStream(tokens, rows=self.rows, span=self.span, offset=offset, spans=spans)
-
-    def _steps_of(self, epochs: int) -> int:
-        # Random windows are cut at another phase every epoch, or have other lengths: one more or less of them.
-        if self.config.partition == "sequential" and self.config.policy.is_regular:
-            return epochs * len(self._stream(0))
-        return sum(len(self._stream(epoch)) for epoch in range(epochs))
-
     # -- one epoch ------------------------------------------------------------------------------------------------
 
     @property
@@ -237,7 +204,7 @@ class Trainer:
         return done or self.stopped_early
 
     def _train_epoch(self) -> None:
-        stream = self._stream(self.epoch)
+        stream = make_stream(self.corpus.train, self.config, self.epoch)
         previous = stream[self.window - 1] if self.window else None
         report_every = max(1, self.total_steps // REPORTS_PER_RUN)
         while self.window < len(stream) and self.step < self.total_steps:
@@ -260,7 +227,7 @@ class Trainer:
                 raise KeyboardInterrupt
 
     def _train_window(self, batch: Batch) -> None:
-        loss, nats, state = objective(self.model, self.config, self._on_device(batch), self.state)
+        loss, nats, state = objective(self.model, self.config, batch.to(self.device), self.state)
         self.optimizer.zero_grad()
         loss.backward()
         norm = clip_gradients(self.model, self.config)

@@ -18,13 +18,13 @@ SAME = {torch.float64: 1e-12, torch.float32: 1e-5}
 STEPS, ROWS = 120, 3
 
 
-def budget_for(cell, x, runs):
+def budget_for(cell, x, runs, **options):
     """Return a budget with which every step is run about so many times."""
     state = cell.zero_state(x.shape[1])
     for size in (int(1.2**k) for k in range(30, 140)):
         try:
             plan = Checkpointed(size).plan(
-                lambda piece, s: scan(cell, piece, s), x, state, lambda: [*cell.parameters()]
+                lambda piece, s: scan(cell, piece, s, **options), x, state, lambda: [*cell.parameters()]
             )
         except BackpropError:
             continue
@@ -46,7 +46,7 @@ def test_it_equals_full(cell_class, backend, runs, dtype):
         "lengths": torch.tensor([STEPS, 17, 0]),
         "reverse": runs == 2.0,
     }
-    policy = Checkpointed(budget_for(cell, x, runs))
+    policy = Checkpointed(budget_for(cell, x, runs, backend=backend))
     assert relative(gradients(cell, x, policy, **options), gradients(cell, x, Full(), **options)) < SAME[dtype]
 
 
@@ -125,20 +125,17 @@ def test_what_is_not_handed_over_is_found_out():
     hidden = torch.ones(1, requires_grad=True)
 
     def segment(piece, state):
-        state = torch.tanh(state * hidden + piece)
+        for x in piece:
+            state = torch.tanh(state * hidden + x)
         return state.sum(), state
 
-    value, _ = unroll(segment, torch.randn(50, 1), torch.zeros(1), Checkpointed(200))
-    assert not value.requires_grad  # nothing that was handed over needs a gradient
-
-    def scaled(piece, state):
-        state = torch.tanh(state * hidden + piece.sum())
-        return state.sum(), state
-
-    start = torch.zeros(1, requires_grad=True)
-    value, _ = unroll(scaled, torch.randn(50, 1), start, Checkpointed(200))
+    x, start = torch.randn(50, 1), torch.zeros(1, requires_grad=True)
+    value, _ = unroll(segment, x, start, Checkpointed(200))
     with pytest.raises(BackpropError, match="no parameter of the cell"):
         value.backward()
+    value, _ = unroll(segment, x, start, Checkpointed(200), lambda: [hidden])
+    value.backward()
+    assert hidden.grad is not None
 
 
 def test_parameters_modified_in_between_are_found_out():

@@ -11,7 +11,7 @@ import torch
 
 from recurra.cells import CELLS, LSTM
 from recurra.engine import Full, Truncated, Unbiased, choose_path, scan
-from recurra.engine.backprop import Policy
+from recurra.engine.policy import Policy
 from recurra.errors import EngineError
 from recurra.testing import TOLERANCES
 

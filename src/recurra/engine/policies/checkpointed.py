@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.backprop import Captured, Policy, Segment, check_positive, slice_time
 from recurra.engine.policies.recompute import fold_by_schedule, sequence_leaves
 from recurra.engine.policies.schedule import Cost, Schedule, make_schedule
+from recurra.engine.policy import Captured, Policy, Segment, check_positive, slice_time
 from recurra.errors import BackpropError
 from recurra.state import map_leaves, named_leaves, num_bytes
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.backprop import Segment
 from recurra.engine.policies.recompute import refilled, sequence_leaves
+from recurra.engine.policy import Segment
 from recurra.errors import BackpropError
 from recurra.state import named_leaves
 
@@ -111,13 +111,13 @@ def check_diagonal(cell: Any, x: Any) -> None:
         for leaf in named_leaves(final).values():
             if not leaf.requires_grad:
                 continue
-            plain, weighted = (
+            found: list[tuple[Tensor | None, ...]] = [
                 torch.autograd.grad(
                     leaf, [*starts, *parameters.values()], seed.expand_as(leaf), retain_graph=True, allow_unused=True
                 )
                 for seed in (torch.ones_like(v), v)
-            )
-            for one, other, factor, name in zip(plain, weighted, factors, names, strict=True):
+            ]
+            for one, other, factor, name in zip(*found, factors, names, strict=True):
                 if one is None or other is None:
                     continue
                 if (one * factor - other).abs().max() > SAME.get(like.dtype, 1e-2) * one.abs().max():

@@ -10,9 +10,9 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from recurra.engine.backprop import Captured, Policy, Segment, check_positive, join, slice_time
 from recurra.engine.policies.influence import Influence, advance, check_diagonal, no_influence, spread
 from recurra.engine.policies.recompute import refilled, sequence_leaves
+from recurra.engine.policy import Captured, Policy, Segment, check_positive, join, slice_time
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 

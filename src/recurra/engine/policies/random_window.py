@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recurra.engine.backprop import Policy, Window, check_positive
 from recurra.engine.policies.draws import torch_seeded
+from recurra.engine.policy import Policy, Window, check_positive
 
 __all__ = ["RandomWindow"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.backprop import Captured, Segment, join, slice_time
 from recurra.engine.policies.schedule import Schedule, best_middle
+from recurra.engine.policy import Captured, Segment, join, slice_time
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 
@@ -129,7 +129,7 @@ class _Run:
             torch.zeros_like(leaf) if leaf.requires_grad else None for leaf in sequence_leaves(self.sequence)
         ]
         self.into_captured: list[Tensor | None] = [None] * len(self.captured)
-        untaped = len(self.spans) - self.schedule.taped
+        untaped = len(self.spans) - len(self.tapes)  # a second time nothing is taped any more
         for n in reversed(range(untaped, len(self.spans))):
             self._step_back(n)
         self._reverse(untaped)

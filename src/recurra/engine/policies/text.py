@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from recurra.engine.backprop import Full, Policy, Truncated
+from recurra.engine.backprop import Full, Truncated
 from recurra.engine.policies.checkpointed import Checkpointed
 from recurra.engine.policies.online import Online
 from recurra.engine.policies.random_window import RandomWindow
 from recurra.engine.policies.unbiased import Unbiased
+from recurra.engine.policy import Policy
 from recurra.errors import BackpropError, nearest
 
 __all__ = ["parse_policy"]

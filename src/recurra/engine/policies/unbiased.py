@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.engine.backprop import Policy, Window, check_positive
 from recurra.engine.policies.draws import torch_seeded
+from recurra.engine.policy import Policy, Window, check_positive
 from recurra.errors import BackpropError
 
 __all__ = ["Unbiased"]
