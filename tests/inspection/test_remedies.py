@@ -33,7 +33,7 @@ ALWAYS = {"Gates and forget bias", "Truncated back-propagation"}
         ({"residual": True}, {"Residual connections"}),
         ({"optimizer": "rmsprop"}, {"Adaptive optimizer"}),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(map(str, value))) or "defaults",
 )
 def test_one_setting_switches_one_on(settings, on):
     found = remedies(**settings)

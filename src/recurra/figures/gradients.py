@@ -56,9 +56,10 @@ def draw_norms(fades: Sequence[Fade], *, window: int | None, fades_at: int | Non
             axes.axhline(FADED, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
         if fades_at is not None and fades:
             _mark_fading(axes, fades_at, last)
-        mark_window(axes, window)
         names = [fade.name for fade in fades]
-        if all(_kept(fade.norms)[-1] > LOWEST for fade in fades):
+        stay = all(_kept(fade.norms)[-1] > LOWEST for fade in fades)
+        mark_window(axes, window, height=0.98 if stay else 0.45)  # names stand in the corner that falling lines leave
+        if stay:
             name_lines(axes, names, [_kept(fade.norms)[-1] for fade in fades], colours)
         else:
             list_names(axes, names[::-1], colours[::-1])

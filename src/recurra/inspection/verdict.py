@@ -49,20 +49,24 @@ def write_verdict(
     behaviours: Sequence[Behaviour] = (),
     units: Units | None = None,
 ) -> list[str]:
-    """Say what was found, faults first, otherwise in the order of the page; nothing of what was not measured.
+    """Say what was found: gradients first, then faults, then the rest; nothing of what was not measured.
 
     Args:
         window: steps after which training cuts the gradient; None if it leaves none out.
     """
     findings: list[Finding] = []
-    if flow is not None:
-        findings += [*_reach(flow), *_truncation(flow, window)]
+    gradients = [] if flow is None else [*_reach(flow), *_truncation(flow, window)]
     if units is not None:
         findings += _gates(units)
     if spectrum is not None and spectrum.lyapunov is not None:
         findings += _drift(spectrum.lyapunov)
     findings += _behaviour(behaviours)
-    return [finding.sentence for finding in sorted(findings, key=lambda finding: finding.weight)]
+    ordered = [*sorted(gradients, key=_weight), *sorted(findings, key=_weight)]
+    return [finding.sentence for finding in ordered]
+
+
+def _weight(finding: Finding) -> int:
+    return finding.weight
 
 
 def enough(truncation: Sequence[TruncationError]) -> int | None:
@@ -140,7 +144,8 @@ def _drift(lyapunov: Lyapunov) -> Iterator[Finding]:
     if not lyapunov.exponents:
         return
     largest, error = lyapunov.exponents[0], lyapunov.errors[0]
-    shown = f"{largest:+.3f} ± {error:.3f} nats per step".replace("-", "−")
+    digits = 3 if error >= 5e-4 else 4
+    shown = f"{largest:+.{digits}f} ± {error:.{digits}f} nats per step".replace("-", "−")
     if largest > CERTAIN * error and largest > 0:
         yield Finding(FAULT, f"Small differences of the state grow: the largest Lyapunov exponent is {shown}.")
     elif largest < -CERTAIN * error:

@@ -25,13 +25,13 @@ def gradient_section(flow: Flow | None, window: int | None) -> Section:
     charts = [_norms(flow, window)]
     if flow.truncation:
         charts.append(_truncation(flow, window))
-    memory = round(flow.effective_memory)
+    memory = f"{flow.effective_memory:.2g} steps" if flow.effective_memory < 10 else steps(round(flow.effective_memory))
     return Section(
         "gradients",
         heading,
         lead=(
             "How much does the loss of one step depend on the state of an earlier one? The gradient says so. Its "
-            f"centre of mass lies {steps(memory)} back: that is the effective memory of this network."
+            f"centre of mass lies {memory} back: that is the effective memory of this network."
         ),
         charts=charts,
         prelude=[_prompt(flow.prompt)] if flow.prompt is not None and flow.prompt.tokens else [],
