@@ -53,6 +53,16 @@ def test_time_machine(run_example, cell):
     assert f"{cell}: training perplexity" in run_example("time_machine.py", "text.txt", "--cell", cell)
 
 
+def test_policies(run_example, tmp_path):
+    out = run_example("policies.py", "--steps", "30", "--out", "policies.png")
+    assert (tmp_path / "policies.png").stat().st_size > 10_000
+    passes = {line.split("passes")[0].strip(): line.split("passes")[1].split(",")[0].strip() for line in out.splitlines()
+              if "passes" in line}  # fmt: skip
+    for name in ("Full()", 'Checkpointed("1.2KB")', "Online()"):
+        assert passes[name] == "100%"
+    assert int(passes["Truncated(10)"].rstrip("%")) < int(passes["Truncated(5, 15)"].rstrip("%")) < 100
+
+
 @pytest.mark.slow
 def test_choices(run_example, tmp_path):
     out = run_example("choices.py", "text.txt", "--json", "choices.json")

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recurra.data import NOTHING, Batch, RandomStream, SequentialStream, Stream, Tokens, check_continues
+from recurra.engine import RandomWindow, Truncated, Unbiased, Window
 from recurra.errors import CorpusError, StateError
 
 
@@ -44,11 +45,39 @@ Drawn = tuple[Tokens, Stream]
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return all(x is y is None or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b, strict=True))
 
 
 def counted(batch: Batch) -> torch.Tensor:
     return batch.targets != NOTHING
+
+
+@st.composite
+def spanned(draw: st.DrawFn) -> tuple[Tokens, SequentialStream]:
+    """A stream that a policy cuts: windows that overlap, or have lengths of their own."""
+    k1 = draw(st.integers(1, 8))
+    policy = draw(st.sampled_from([Truncated(k1, k1 + draw(st.integers(0, 20))), RandomWindow(k1), Unbiased(k1 + 1)]))
+    tokens = draw(corpora())
+    rows = draw(st.integers(1, len(tokens) // 2))
+    seed, offset = draw(st.integers(0, 9)), draw(st.integers(0, len(tokens) - 1))
+
+    def spans(steps: int) -> list[Window]:
+        return list(policy.spans(steps, np.random.default_rng(seed)))
+
+    return tokens, SequentialStream(tokens, rows=rows, span=policy.span, offset=offset, spans=spans)
+
+
+@given(spanned())
+def test_windows_that_a_policy_cuts_predict_every_token_once_and_follow_each_other(drawn: Drawn) -> None:
+    tokens, stream = drawn
+    windows = list(stream)
+    predicted = torch.cat([batch.targets[counted(batch)] for batch in windows])
+    assert sorted(predicted.tolist()) == list(range(1, len(tokens)))
+    for before, after in pairwise(windows):
+        check_continues(before, after)
+        assert 0 <= before.advance <= len(before.inputs)
+        overlap = len(before.inputs) - before.advance
+        assert torch.equal(before.inputs[before.advance :], after.inputs[:overlap])
 
 
 @given(sequential() | independent())

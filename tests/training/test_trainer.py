@@ -13,6 +13,7 @@ from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.models import LanguageModel, ModelConfig
 from recurra.state import named_leaves
 from recurra.training import Reporter, Run, RunConfig, Trainer, TrainingConfig
+from recurra.training.streams import make_stream
 
 TEXT = "she sells sea shells by the sea shore, and the shells she sells are sea shells for sure\n" * 30
 
@@ -101,6 +102,11 @@ def test_resume_in_mid_epoch_equals_never_having_stopped(tmp_path, tokenizer, pa
         {"schedule": "onecycle", "ar": 1.0, "tar": 1.0},
         {"predict": "last", "clip": 0.0},
         {"steps": 25, "backprop": "full:20"},
+        {"backprop": "truncated:6,16"},
+        {"backprop": "random:12"},
+        {"backprop": "unbiased:8"},
+        {"backprop": "checkpointed:120KB:60", "ar": 1.0, "tar": 1.0},
+        {"backprop": "online:5", "model": {"cell": "mingru", "embedding": 24}},
         {"patience": 1},
         {"model": {"cell": "gru", "layers": 2, "residual": True, "zoneout": 0.1}},
         {"model": {"tie": True, "weight_drop": 0.3, "embedding_dropout": 0.2}},
@@ -156,7 +162,7 @@ def test_the_state_is_carried_from_window_to_window(tmp_path):
     """The carried state after training is that of reading the row, not of its last window alone."""
     fitted = trainer(tmp_path / "run", steps=6, lr=1e-9, weight_decay=0.0, model={"dropout": 0.0})
     fitted.fit()
-    stream = fitted._stream(0)
+    stream = make_stream(fitted.corpus.train, fitted.config, 0)
     inputs = torch.cat([stream[k].inputs for k in range(6)])
     fitted.model.eval()
     _, expected = fitted.model.features(inputs)

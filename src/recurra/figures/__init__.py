@@ -6,6 +6,7 @@ from recurra.figures.gates import Gate, draw_gates
 from recurra.figures.gradients import Fade, draw_norms, draw_truncation
 from recurra.figures.marks import percent
 from recurra.figures.portraits import Mark, draw_portrait
+from recurra.figures.reach import Reach, plot_reach
 from recurra.figures.spectra import Cloud, draw_eigenvalues, draw_exponents, draw_jacobians, draw_singular_values
 from recurra.figures.speeds import plot_speeds
 from recurra.figures.verdict import verdict
@@ -15,6 +16,7 @@ __all__ = [
     "Fade",
     "Gate",
     "Mark",
+    "Reach",
     "bytes_text",
     "draw_eigenvalues",
     "draw_exponents",
@@ -28,6 +30,7 @@ __all__ = [
     "draw_truncation",
     "percent",
     "plot_curves",
+    "plot_reach",
     "plot_speeds",
     "verdict",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from recurra.data import NOTHING, Batch
 from recurra.engine import Checkpointed, Schedule, unroll
 from recurra.engine.policy import slice_time
+from recurra.layers import weight_drop
 from recurra.models import LanguageModel
 
 if TYPE_CHECKING:
@@ -71,10 +72,12 @@ def check_policy(model: LanguageModel, config: TrainingConfig, batch: Batch) -> 
     Returns: what a window like this costs in memory and recomputation, where the policy keeps to a budget.
     Raises: BackpropError if it cannot, or not within the budget.
     """
-    loss, scans = config.policy.within
-    scans.check_layers(model.stack.num_layers)
-    if model.stack.num_layers == 1:
-        scans.check(model.stack.cells[0], model.embedding.weight.new_zeros(1, 1, model.embedding.embedding_dim))
+    (loss, scans), stack = config.policy.within, model.stack
+    scans.check_layers(stack.num_layers)
+    if stack.num_layers == 1:
+        with torch.random.fork_rng():
+            cell = weight_drop(stack.cells[0], stack.weight_drop) if stack.weight_drop else stack.cells[0]
+        scans.check(cell, model.embedding.weight.new_zeros(1, 1, model.embedding.embedding_dim))
     if not isinstance(loss, Checkpointed):
         return None
     with torch.random.fork_rng(), torch.enable_grad():
