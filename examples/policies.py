@@ -71,7 +71,7 @@ def main() -> None:
               f"{panel.factors[lower].mean():.2f}: {panel.remark}")  # fmt: skip
     plot_reach(
         panels, arguments.out, title="What gets back",
-        subtitle="White: cut off. Grey line: a step's own loss. Blue: as it is. Orange: with a factor of more than 1, up to 4.",
+        subtitle="White: cut off. Grey line: a step's own loss. Blue: as it is. Orange: weighs more, up to 4 times.",
     )  # fmt: skip
     print(f"drawn: {arguments.out}")
 

@@ -53,11 +53,19 @@ def test_time_machine(run_example, cell):
     assert f"{cell}: training perplexity" in run_example("time_machine.py", "text.txt", "--cell", cell)
 
 
+def test_vanishing(run_example):
+    lines = run_example("vanishing.py", "--radii", "0.5", "1", "2").splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["vanishing", "neutral", "exploding"]
+    for line in lines:
+        _, logarithm, measured, *_ = line.split()
+        assert abs(float(logarithm) - float(measured)) < 0.03
+
+
 def test_policies(run_example, tmp_path):
     out = run_example("policies.py", "--steps", "30", "--out", "policies.png")
     assert (tmp_path / "policies.png").stat().st_size > 10_000
-    passes = {line.split("passes")[0].strip(): line.split("passes")[1].split(",")[0].strip() for line in out.splitlines()
-              if "passes" in line}  # fmt: skip
+    lines = [line.partition(" passes ") for line in out.splitlines() if " passes " in line]
+    passes = {name.strip(): share.split(",")[0].strip() for name, _, share in lines}
     for name in ("Full()", 'Checkpointed("1.2KB")', "Online()"):
         assert passes[name] == "100%"
     assert int(passes["Truncated(10)"].rstrip("%")) < int(passes["Truncated(5, 15)"].rstrip("%")) < 100
