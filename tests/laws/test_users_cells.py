@@ -170,6 +170,13 @@ class RemembersGraph(Plain):
         return h, state
 
 
+class LooksAtTheMode(Plain):
+    """Computes something else where no gradients are recorded, as a first pass over steps that are recomputed does."""
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return super().step(x, state if torch.is_grad_enabled() else 0.9 * state)
+
+
 class ChangesItsMind(Plain):
     """Every second call computes something else."""
 
@@ -205,6 +212,7 @@ BROKEN = [
     (DetachesFinalState, g.check_gradients),
     (WrongBackward, g.check_gradients),
     (RemembersGraph, g.check_truncation),
+    (LooksAtTheMode, g.check_recomputation),
     (ChangesItsMind, g.check_backends),
 ]
 

@@ -27,6 +27,7 @@ LAWS: tuple[Law, ...] = (
     v.check_save_and_load,
     g.check_gradients,
     g.check_truncation,
+    g.check_recomputation,
     g.check_backends,
 )
 

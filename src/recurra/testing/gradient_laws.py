@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurra.engine import BACKENDS, Truncated, choose_path, scan
+from recurra.engine import BACKENDS, Policy, Schedule, Truncated, choose_path, scan
+from recurra.engine.policies.recompute import fold_by_schedule
 from recurra.errors import EngineError
 from recurra.state import fork, from_named, named_leaves
 from recurra.testing.case import Case, fold, law, start
@@ -22,6 +24,7 @@ __all__ = [
     "check_chunking",
     "check_fold",
     "check_gradients",
+    "check_recomputation",
     "check_truncation",
 ]
 
@@ -91,6 +94,30 @@ def check_truncation(cell: Any, case: Case) -> None:
     by_hand = windows_by_hand(cell, case.inputs, state, case.cut)
     cut = _scanned(cell, case, state, backprop=Truncated(case.cut))
     assert_same(f"window {case.cut} of {steps} steps", cut, by_hand)
+
+
+@law("computing steps anew for their gradients changes nothing")
+def check_recomputation(cell: Any, case: Case) -> None:
+    """Steps recomputed in segments, from a state that is kept and one that is not, have the gradients of full."""
+    state, steps = start(cell, case), len(case.inputs)
+    schedule = Schedule(steps, length=-(-steps // 4), taped=1, states=1, memory_bytes=0)
+    options = {"lengths": case.lengths, "reset": case.reset}
+    found = _scanned(cell, case, state, **options, backprop=_BySchedule(schedule))
+    assert_same(f"{schedule.segments} segments of {steps} steps", found, _scanned(cell, case, state, **options))
+
+
+@dataclass(frozen=True)
+class _BySchedule(Policy):
+    """Back-propagation by a given schedule."""
+
+    schedule: Schedule
+
+    @property
+    def memory(self) -> Any:  # type: ignore[override]
+        return self
+
+    def fold(self, segment: Any, sequence: Any, state: Any, captured: Any) -> tuple[Any, Any]:
+        return fold_by_schedule(segment, sequence, state, captured, self.schedule)
 
 
 @law("every backend gives the same")
