@@ -3,8 +3,8 @@
     python examples/vanishing.py
     python examples/vanishing.py --radii 0.9 1.1 --nonlinearity relu
 
-In the linear regime a gradient that goes back k steps is multiplied k times by the recurrent matrix: its norm changes by
-log(spectral radius) nats per step (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). Inputs are small
+In the linear regime a gradient that goes back k steps is multiplied k times by the recurrent matrix: its norm changes
+by log(spectral radius) nats per step (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). Inputs are small
 here, so that tanh is almost its argument; with --input 1 the slopes of tanh come on top, and gradients shrink faster.
 """
 

@@ -88,12 +88,12 @@ def test_enough_means_from_there_on(errors, window):
     assert enough(flow_with(*zip((1, 2, 4), errors, strict=True)).truncation) == window
 
 
-def test_a_fault_comes_before_what_is_in_order():
+def test_gradients_come_first_and_faults_before_what_is_in_order():
     flow = flow_with((64, POOR), (128, 0.01), slope=-0.2)
     said = write_verdict(window=64, flow=flow, units=made_up.units(forget_open=0.0, saturated=0.5))
     assert said[0].startswith("The window of 64 is too short")
-    assert said[1].startswith("50 % of the outputs are saturated")
-    assert said[2].startswith("Gradients fall to 1 %")
+    assert said[1].startswith("Gradients fall to 1 %")
+    assert said[2].startswith("50 % of the outputs are saturated")
 
 
 @pytest.mark.parametrize(
