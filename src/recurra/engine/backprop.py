@@ -71,7 +71,7 @@ class Truncated(Policy):
         return self.k1
 
     def windows(self, steps: int) -> Iterator[Window]:
-        """Windows that end every k1 steps; the last one is as long as there are steps, and begins where it would have."""
+        """Windows that end every k1 steps; the last ends with the sequence, and begins where it would have."""
         for first in range(0, steps, self.k1):
             stop = min(first + self.k1, steps)
             yield Window(max(0, first + self.k1 - self.reach), first, stop)
