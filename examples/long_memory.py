@@ -15,7 +15,7 @@ copy    Three symbols out of eight are shown, then nothing for 114 steps, then a
 
 `Truncated(20)` reads the same sequences and carries the state through all of them, but the gradient of a loss in the
 last window goes back to the start of that window only, 100 steps after all that matters. `Full` goes back all the way;
-`Checkpointed` does so in a fifth of the memory. `Unbiased(50)` cuts at random and gives what passes uncut more weight,
+`Checkpointed` does so in a third of the memory. `Unbiased(50)` cuts at random and gives what passes uncut more weight,
 so that its gradient is the full one on average.
 
 All runs of a seed see the same sequences, and all of a cell start from the same weights. The LSTM's memory cells start

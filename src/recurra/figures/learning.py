@@ -17,12 +17,14 @@ if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
 __all__ = ["Panel", "plot_learning"]
 
 COLOURS = (BLUE, SKY, GREEN, VERMILION, PURPLE, ORANGE)
-WIDEST, NARROWEST = 5.5, 2.0
-"""Widths of the first line and the last: where lines coincide, those below still show at the sides."""
+FIRST, OTHERS = 6.5, 2.0
+"""Widths of lines: the first still shows under one that coincides with it."""
 ROOM = 0.25
 """Space above the level of guessing, as a share of it."""
-GAP = 0.1
-"""Between labels, as a share of a panel's height."""
+BELOW = 0.04
+"""Space below 0, as a share of what is above."""
+GAP, LOWEST, HIGHEST = 0.1, 0.03, 0.97
+"""Between names, and where the first and the last may stand, as shares of a panel's height."""
 
 
 class Panel(NamedTuple):
@@ -66,14 +68,14 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.set_title(panel.title, fontsize=14, loc="left", pad=10, parse_math=False)
     axes.set_ylabel(panel.unit)
     top = (1 + ROOM) * panel.chance
-    axes.set_ylim(-0.04 * top, top)
+    axes.set_ylim(-BELOW * top, top)
     axes.set_xlim(0, max((len(losses) for losses in panel.losses.values()), default=0) or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    axes.axhline(panel.chance, color=FAINT, linestyle="--", linewidth=1.5, zorder=1.5)
+    axes.axhline(panel.chance, color=FAINT, linestyle="--", linewidth=1.5, zorder=3)
     ends: dict[str, float] = {}
-    for name, width in zip(panel.losses, np.linspace(WIDEST, NARROWEST, len(panel.losses)), strict=True):
-        curve = smoothed(Series(np.arange(1.0, len(panel.losses[name]) + 1), np.array(panel.losses[name], np.float64)))
-        axes.plot(*curve, color=colours[name], linewidth=width, solid_capstyle="round")
+    for name, losses in panel.losses.items():
+        curve = smoothed(Series(np.arange(1.0, len(losses) + 1), np.array(losses, np.float64)))
+        axes.plot(*curve, color=colours[name], linewidth=OTHERS if ends else FIRST, solid_capstyle="round")
         ends[name] = float(np.nan_to_num(curve.values[-1] / top, nan=1.0))
     _write_names(axes, ends, colours, panel.chance / top)
 
@@ -82,25 +84,24 @@ def _write_names(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, st
     """Write each line's name beside its end, and lead from the one to the other."""
     entries = {**{name: min(max(end, 0.0), 1.0) for name, end in ends.items()}, "guessing": chance}
     order = sorted(entries, key=lambda name: entries[name])
-    for name, place in zip(order, spread([entries[name] for name in order], GAP), strict=True):
+    for name, place in zip(order, spread([entries[name] for name in order]), strict=True):
         colour = colours.get(name, FAINT)
-        # data start a little above the lower border
-        end = (0.04 + entries[name]) / 1.04
-        axes.annotate(
-            name, (1.0, end), (1.035, place), xycoords="axes fraction", va="center", color=colour, parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.0, "shrinkA": 2, "shrinkB": 1},
-        )  # fmt: skip
+        end = (BELOW + entries[name]) / (1 + BELOW)
+        across = axes.transAxes
+        axes.plot([1.005, 1.03], [end, place], color=colour, linewidth=1.0, transform=across, clip_on=False)
+        axes.text(1.037, place, name, color=colour, va="center", transform=across, parse_math=False)
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Move places, in rising order, as little as need be for neighbours to be a gap apart.
+def spread(places: Sequence[float]) -> list[float]:
+    """Move places, in rising order, as little as need be for neighbours to be a gap apart, between both bounds.
 
     Those that are in each other's way stand around their mean: the least squares of the moves.
     """
     groups: list[list[float]] = []  # of each: places less the gaps before them, whose mean is where it stands
     for n, place in enumerate(places):
-        groups.append([place - n * gap])
+        groups.append([place - n * GAP])
         while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
             groups[-2:] = [groups[-2] + groups[-1]]
     means = [float(np.mean(group)) for group in groups for _ in group]
-    return [mean + n * gap for n, mean in enumerate(means)]
+    last = max(LOWEST, HIGHEST - (len(places) - 1) * GAP)
+    return [min(max(mean, LOWEST), last) + n * GAP for n, mean in enumerate(means)]
