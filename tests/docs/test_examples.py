@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 TEXT = "The cat sat on the mat, and the dog sat on the log;\nthe cat saw the dog.\n" * 30 + "A bird flew.\n"
@@ -69,6 +70,43 @@ def test_policies(run_example, tmp_path):
     for name in ("Full()", 'Checkpointed("1.2KB")', "Online()"):
         assert passes[name] == "100%"
     assert int(passes["Truncated(10)"].rstrip("%")) < int(passes["Truncated(5, 15)"].rstrip("%")) < 100
+
+
+def test_long_memory(run_example, tmp_path):
+    table = run_example("long_memory.py", "--task", "copy").split("\n\n")[-1].splitlines()
+    assert [line.split()[0] for line in table] == ["task", *["copy"] * 5]
+    assert (tmp_path / "long_memory.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adding", "copy"])
+def test_a_dependency_of_100_steps_is_learned_by_what_reaches_it(name):
+    example = runpy.run_path(str(EXAMPLES / "long_memory.py"))
+    task, losses = example["TASKS"][name], {}
+    for label, (cell, policy) in example["CONTENDERS"].items():
+        _, losses[label] = example["train"](task, cell, policy, steps=2000, seed=0, rows=example["ROWS"])
+    for label in ("LSTM, full", "LSTM, checkpointed", "LSTM, unbiased"):
+        assert losses[label] < task.chance / 4
+    for label in ("LSTM, truncated at 20", "Elman tanh, full"):
+        assert losses[label] > 0.9 * task.chance
+
+
+@pytest.mark.parametrize("name", ["adding", "copy"])
+def test_guessing_costs_what_long_memory_says(name):
+    """The best constant output is at the loss of guessing, and the right answers at none."""
+    example = runpy.run_path(str(EXAMPLES / "long_memory.py"))
+    task = example["TASKS"][name]
+    inputs, answers = task.draw(4096, torch.Generator().manual_seed(0))
+    assert not inputs[20:100].any() or name == "adding"
+    constant = torch.ones(*inputs.shape[:2], task.outputs)
+    assert task.loss(constant, answers).item() == pytest.approx(task.chance, rel=0.05)
+    if name == "copy":
+        right = torch.nn.functional.one_hot(answers, task.outputs).float() * 100
+    else:
+        assert (inputs[:, :, 1].sum(0) == 2).all()
+        assert not inputs[20:, :, 1].any()
+        right = answers.expand(len(inputs), -1).unsqueeze(-1)
+    assert task.loss(right, answers).item() < 1e-6
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from recurra.figures.costs import bytes_text, draw_memory, draw_time
 from recurra.figures.curves import plot_curves
 from recurra.figures.gates import Gate, draw_gates
 from recurra.figures.gradients import Fade, draw_norms, draw_truncation
+from recurra.figures.learning import Panel, plot_learning
 from recurra.figures.marks import percent
 from recurra.figures.portraits import Mark, draw_portrait
 from recurra.figures.reach import Reach, plot_reach
@@ -16,6 +17,7 @@ __all__ = [
     "Fade",
     "Gate",
     "Mark",
+    "Panel",
     "Reach",
     "bytes_text",
     "draw_eigenvalues",
@@ -30,6 +32,7 @@ __all__ = [
     "draw_truncation",
     "percent",
     "plot_curves",
+    "plot_learning",
     "plot_reach",
     "plot_speeds",
     "verdict",
