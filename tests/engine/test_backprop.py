@@ -23,7 +23,7 @@ def test_windows_cover_every_step_once():
 
 
 def test_windows_that_reach_back_overlap():
-    assert list(Truncated(2, 5).windows(7)) == [(0, 0, 2), (0, 2, 4), (1, 4, 6), (3, 6, 7)]
+    assert list(Truncated(2, 5).windows(7)) == [(0, 0, 2), (0, 2, 4), (1, 4, 6), (2, 6, 7)]
     assert list(Truncated(2, 2).windows(3)) == list(Truncated(2).windows(3))
 
 
@@ -95,7 +95,7 @@ def test_losses_of_a_window_reach_back_k2_steps_from_its_end(k1, k2, backend):
     torch.testing.assert_close(outputs, full, **TOLERANCES[outputs.dtype])
     for t in range(steps):
         (gradient,) = torch.autograd.grad(outputs[t].sum(), x, retain_graph=True, materialize_grads=True)
-        end = t - t % k1 + k1
+        end = min(t - t % k1 + k1, steps)
         assert [bool(g.any()) for g in gradient] == [max(0, end - k2) <= s <= t for s in range(steps)]
 
 
@@ -104,7 +104,7 @@ def test_windows_of_the_whole_length_reach_everything():
     cell, x = GRU(2, 3).double(), torch.randn(7, 2, 2, dtype=torch.float64, requires_grad=True)
     cut, full = (
         torch.autograd.grad(scan(cell, x, backprop=p)[0].square().sum(), [x, *cell.parameters()])
-        for p in (Truncated(2, 8), Full())
+        for p in (Truncated(2, 7), Full())
     )
     for a, b in zip(cut, full, strict=True):
         torch.testing.assert_close(a, b, **TOLERANCES[torch.float64])

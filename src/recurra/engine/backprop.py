@@ -71,10 +71,10 @@ class Truncated(Policy):
         return self.k1
 
     def windows(self, steps: int) -> Iterator[Window]:
-        """Windows that end every k1 steps; the last ends with the sequence, and begins where it would have."""
+        """Windows that end every k1 steps, and at the end."""
         for first in range(0, steps, self.k1):
             stop = min(first + self.k1, steps)
-            yield Window(max(0, first + self.k1 - self.reach), first, stop)
+            yield Window(first if self.reach == self.k1 else max(0, stop - self.reach), first, stop)
 
     def spans(self, steps: int, random: np.random.Generator) -> Iterator[Window]:
         """The same windows."""

@@ -20,7 +20,7 @@ def scale_gradient(state: S, factors: Tensor) -> S:
     def scaled(leaf: Tensor) -> Tensor:
         return gated(leaf, factors.to(leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1)))
 
-    return map_leaves(lambda leaf: scaled(leaf) if leaf.is_floating_point() else leaf, state)
+    return map_leaves(lambda leaf: scaled(leaf) if leaf.is_floating_point() or leaf.is_complex() else leaf, state)
 
 
 def gated(tensor: Tensor, factor: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ __all__ = [
     "Window",
     "check_positive",
     "join",
+    "sequence_leaves",
     "slice_time",
     "time_steps",
 ]
@@ -139,6 +140,11 @@ def check_positive(name: str, value: int) -> None:
 
 def time_steps(sequence: Any) -> int:
     """Return the number of steps T of a sequence, a tree of tuples of tensors (T, ...)."""
-    while not isinstance(sequence, Tensor):
-        sequence = sequence[0]
-    return sequence.shape[0]
+    return sequence_leaves(sequence)[0].shape[0]
+
+
+def sequence_leaves(sequence: Any) -> list[Tensor]:
+    """Return the tensors of a sequence, a tree of tuples in which None may stand for a tensor."""
+    if isinstance(sequence, Tensor):
+        return [sequence]
+    return [leaf for branch in sequence or () for leaf in sequence_leaves(branch)]

@@ -13,7 +13,7 @@ from recurra.engine.backprop import Full, unroll
 from recurra.engine.choice import check_cell_methods, choose_path
 from recurra.engine.operator import is_traced
 from recurra.engine.policy import Policy
-from recurra.errors import ShapeError
+from recurra.errors import BackpropError, ShapeError
 from recurra.state import batch_size, check_like, map_leaves, named_leaves
 
 __all__ = ["scan"]
@@ -70,6 +70,8 @@ def scan(
     policy.check(cell, inputs)
     gate = policy.gate(steps, rows)
     if gate is not None:
+        if any(leaf.dtype in (torch.bfloat16, torch.float16) for leaf in named_leaves(policy.value(state)).values()):
+            raise BackpropError(f"the factors of {policy} are lost in numbers of 16 bits; carry the state in float32")
         gate = gate.to(_device(inputs))
         gate = gate if alive is None else torch.where(alive, gate, 1)  # nothing happens past the end of a row
 

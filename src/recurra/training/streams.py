@@ -22,7 +22,9 @@ def make_stream(tokens: Tokens, config: TrainingConfig, epoch: int) -> Sequence[
     if config.partition == "random":
         return RandomStream(tokens, rows=rows, span=span, seed=seed, epoch=epoch, shuffle=config.shuffle)
     offset = int(np.random.default_rng([seed, epoch]).integers(len(tokens))) if config.shuffle else 0
-    spans = partial(config.policy.spans, random=np.random.default_rng([seed, epoch, 1]))
+    spans = None
+    if not (config.policy.is_regular and getattr(config.policy, "reach", span) == span):
+        spans = partial(config.policy.spans, random=np.random.default_rng([seed, epoch, 1]))
     return SequentialStream(tokens, rows=rows, span=span, offset=offset, spans=spans)
 
 

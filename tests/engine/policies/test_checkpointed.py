@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from differences import gradients, relative
@@ -130,9 +133,8 @@ def test_what_is_not_handed_over_is_found_out():
         return state.sum(), state
 
     x, start = torch.randn(50, 1), torch.zeros(1, requires_grad=True)
-    value, _ = unroll(segment, x, start, Checkpointed(200))
     with pytest.raises(BackpropError, match="no parameter of the cell"):
-        value.backward()
+        unroll(segment, x, start, Checkpointed(200))
     value, _ = unroll(segment, x, start, Checkpointed(200), lambda: [hidden])
     value.backward()
     assert hidden.grad is not None
@@ -206,3 +208,72 @@ def test_sequences_of_tuples_and_values_of_several_kinds():
     for a, b in zip(*found, strict=True):
         assert (a - b).norm() <= SAME[torch.float64] * b.norm()
     assert named_leaves(found[0][0]).keys() == {""}
+
+
+class Learned(nn.Module):
+    """A network whose fresh state is a parameter that its step reads, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3, 3, dtype=torch.float64) / 2)
+        self.h0 = nn.Parameter(torch.randn(3, dtype=torch.float64))
+
+    def step(self, x, h):
+        h = torch.tanh(h @ self.w.T + x + 0.1 * self.h0)
+        return h, h
+
+    def zero_state(self, batch):
+        return self.h0.expand(batch, 3)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_fresh_state_that_is_learned(reset):
+    torch.manual_seed(0)
+    cell, x = Learned(), torch.randn(50, 2, 3, dtype=torch.float64)
+    options = {"reset": torch.rand(50, 2) < 0.1} if reset else {}
+    found = []
+    for policy in (Full(), Checkpointed(budget_for(cell, x, 2.5))):
+        outputs, _ = scan(cell, x, backprop=policy, **options)
+        once = torch.autograd.grad(outputs.square().sum(), [*cell.parameters()], create_graph=True)
+        twice = torch.autograd.grad(sum(g.square().sum() for g in once), [*cell.parameters()])
+        found.append([*once, *twice])
+    for a, b in zip(*found, strict=True):
+        assert (a - b).norm() <= SAME[torch.float64] * b.norm()
+
+
+def test_a_backward_that_was_interrupted_can_be_asked_again():
+    torch.manual_seed(0)
+    cell, x = GRU(2, 3).double(), torch.randn(60, 2, 2, dtype=torch.float64, requires_grad=True)
+    full = torch.autograd.grad(scan(cell, x)[0].square().sum(), x)[0]
+    budget, calls = budget_for(cell, x.detach(), 2.5), []
+
+    class Stops(GRU):
+        def step(self, x, state):
+            calls.append(None)
+            if stop and len(calls) > stop:
+                raise KeyboardInterrupt
+            return super().step(x, state)
+
+    stop, stopping = 0, Stops(2, 3).double()
+    stopping.load_state_dict(cell.state_dict())
+    outputs, _ = scan(stopping, x, backprop=Checkpointed(2 * budget), backend="loop")
+    stop = len(calls) + 5
+    with pytest.raises(KeyboardInterrupt):
+        torch.autograd.grad(outputs.square().sum(), x, retain_graph=True)
+    stop = 0
+    found = torch.autograd.grad(outputs.square().sum(), x)[0]
+    assert (found - full).norm() <= SAME[torch.float64] * full.norm()
+
+
+def test_what_a_scan_kept_goes_with_it():
+    cell, x = LSTM(4, 6), torch.randn(60, 2, 4)
+    gc.collect()
+    gc.disable()
+    try:
+        outputs, state = scan(cell, x, backprop=Checkpointed(budget_for(cell, x, 2.0)))
+        kept = weakref.ref(outputs.grad_fn.run)
+        assert kept() is not None
+        del outputs, state
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -7,7 +7,7 @@ import torch
 from differences import gradients, relative
 from torch import nn
 
-from recurra.cells import CELLS, GRU, RGLRU, IndRNN, MinGRU, make_cell
+from recurra.cells import CELLS, RGLRU, IndRNN, MinGRU, make_cell
 from recurra.engine import Full, Influenced, Online, scan
 from recurra.engine.policies.online import PIECE
 from recurra.errors import BackpropError
@@ -118,7 +118,6 @@ def test_stacks_and_dropped_weights_are_refused():
     dropped = Stack([IndRNN(3, 3)], weight_drop=0.5)
     with pytest.raises(BackpropError, match="without weight drop"):
         dropped(torch.randn(4, 1, 3), backprop=Online())
-    assert GRU(3, 3) is not None
 
 
 def test_without_gradients_a_plain_state_stays_plain():
@@ -134,3 +133,49 @@ def test_a_state_is_its_leaves_batch_first():
     assert all(len(leaf) == 3 and not leaf.requires_grad for leaf in named_leaves(state.influence).values())
     start = Online().start(cell, cell.zero_state(3))
     assert named_leaves(start).keys() == named_leaves(state).keys()
+
+
+class Mixing(nn.Module):
+    """Units that mix as far as there is an input; or draw; or read a tensor that is no parameter."""
+
+    def __init__(self, noise=0.0, hidden=None):
+        super().__init__()
+        self.a, self.noise, self.hidden = nn.Parameter(torch.rand(3)), noise, hidden
+        self.U = nn.Parameter(torch.randn(3, 3)) if not noise and hidden is None else None
+
+    def step(self, x, h):
+        h = self.a * h + x if self.U is None else self.a * h + x * (h @ self.U)
+        h = h if self.hidden is None else h * self.hidden
+        h = torch.nn.functional.dropout(h, self.noise) if self.noise else h
+        return h, h
+
+    def zero_state(self, batch):
+        return torch.zeros(batch, 3)
+
+
+def test_inputs_that_happen_to_be_zero_hide_nothing():
+    with pytest.raises(BackpropError, match="Mixing is none"):
+        scan(Mixing(), torch.zeros(4, 1, 3), backprop=Online())
+
+
+def test_steps_that_draw_are_refused():
+    with pytest.raises(BackpropError, match="draws random numbers"):
+        scan(Mixing(noise=0.5), torch.randn(4, 1, 3), backprop=Online())
+
+
+def test_tensors_that_are_no_parameters_are_found_out():
+    cell = Mixing(hidden=torch.rand(3).requires_grad_())
+    outputs, _ = scan(cell, torch.randn(4, 1, 3), backprop=Online(), backend="loop")
+    with pytest.raises(BackpropError, match="no parameter of the cell"):
+        outputs.sum().backward()
+
+
+def test_a_state_that_was_not_detached_counts_the_past_once():
+    cell, x = some("mingru", 60)
+    full = torch.autograd.grad(scan(cell, x)[0].square().sum(), list(cell.parameters()))
+    state, loss = None, 0
+    for piece in x.split(20):
+        outputs, state = scan(cell, piece, state, backprop=Online())
+        loss = loss + outputs.square().sum()
+    for a, b in zip(torch.autograd.grad(loss, list(cell.parameters())), full, strict=True):
+        assert (a - b).norm() <= SAME * b.norm()

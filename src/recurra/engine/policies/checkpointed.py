@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.policies.recompute import fold_by_schedule, sequence_leaves
+from recurra.engine.policies.recompute import fold_by_schedule
 from recurra.engine.policies.schedule import Cost, Schedule, make_schedule
-from recurra.engine.policy import Captured, Policy, Segment, check_positive, slice_time
+from recurra.engine.policy import Captured, Policy, Segment, check_positive, sequence_leaves, slice_time
 from recurra.errors import BackpropError
 from recurra.state import map_leaves, named_leaves, num_bytes
 
@@ -37,7 +37,7 @@ class Checkpointed(Policy):
     Less memory costs more runs, more memory fewer; `plan` says what it will be.
 
     Args:
-        memory: what may be held beyond inputs, outputs and their gradients: bytes, or text such as "64MB" or "1GiB".
+        budget: what may be held beyond inputs, outputs and their gradients: bytes, or text such as "64MB" or "1GiB".
         span: time steps per optimizer step when a stream is trained.
     Source: Griewank & Walther 2000; for recurrent networks Gruslys et al. 2016; equal segments Chen et al. 2016.
     """
@@ -109,11 +109,10 @@ def _taped_bytes(segment: Segment, piece: Any, state: Any, captured: Captured) -
     held: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            # memory may be lent by a larger piece: what counts is what is used
+        if tensor.untyped_storage().data_ptr() not in known:
+            # memory may be lent by a larger piece: what counts is what is used of it
             size = tensor.numel() * tensor.element_size()
-            held[storage.data_ptr()] = max(held.get(storage.data_ptr(), 0), size)
+            held[tensor.data_ptr()] = max(held.get(tensor.data_ptr(), 0), size)
         return tensor
 
     devices = [leaf.device for leaf in named_leaves(state).values() if leaf.device.type == "cuda"]

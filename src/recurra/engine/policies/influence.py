@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.policies.recompute import refilled, sequence_leaves
-from recurra.engine.policy import Segment
+from recurra.engine.policies.recompute import refilled
+from recurra.engine.policy import Segment, sequence_leaves
 from recurra.errors import BackpropError
-from recurra.state import named_leaves
+from recurra.state import map_leaves, named_leaves
 
 __all__ = ["Influence", "advance", "check_diagonal", "no_influence", "spread"]
 
@@ -84,7 +84,12 @@ def check_diagonal(cell: Any, x: Any) -> None:
     with torch.no_grad():
         for parameter in cell.parameters():  # a matrix that is the identity at first is no diagonal
             parameter += 0.1 * torch.randn(parameter.shape, generator=random).to(parameter)
+    x = map_leaves(
+        lambda leaf: torch.randn(leaf.shape, generator=random).to(leaf) if leaf.is_floating_point() else leaf, x
+    )
     leaves = named_leaves(cell.zero_state(len(sequence_leaves(x)[0])))
+    if any(not leaf.is_floating_point() for leaf in leaves.values()):
+        raise _refused(cell, "its state holds numbers that are not real")
     widths = {tuple(leaf.shape[1:]) for leaf in leaves.values()}
     if len(widths) != 1 or any(len(width) != 1 for width in widths):
         raise _refused(cell, "its state is not one number per unit")
@@ -97,8 +102,11 @@ def check_diagonal(cell: Any, x: Any) -> None:
     for _ in range(DRAWS):
         starts = [torch.randn(leaf.shape, generator=random).to(leaf).requires_grad_() for leaf in leaves.values()]
         v = torch.rand(H, generator=random).to(like) + 0.5
+        drawn = torch.get_rng_state()
         with torch.enable_grad():
             _, final = cell.step(x, refilled(cell.zero_state(len(like)), iter(starts)))
+        if not torch.equal(drawn, torch.get_rng_state()):
+            raise _refused(cell, "its step draws random numbers")
         # If all is as it should be, a weight v on the units is the same weight on their derivatives.
         factors = [
             *(v.expand_as(start) for start in starts),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from recurra.engine.policies.influence import Influence, advance, check_diagonal, no_influence, spread
-from recurra.engine.policies.recompute import refilled, sequence_leaves
-from recurra.engine.policy import Captured, Policy, Segment, check_positive, join, slice_time
+from recurra.engine.policies.recompute import check_captured, refilled
+from recurra.engine.policy import Captured, Policy, Segment, check_positive, join, sequence_leaves, slice_time
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 
@@ -21,8 +21,8 @@ __all__ = ["Influenced", "Online"]
 PIECE = 32
 """Steps that are differentiated together; any number gives the same gradient."""
 
-_diagonal: WeakSet[Any] = WeakSet()
-"""Cells that were looked at."""
+_diagonal: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
+"""Cells that were looked at, and the parameters that were trained then."""
 
 
 class Influenced(NamedTuple):
@@ -94,7 +94,8 @@ class Online(Policy):
 
         Raises: BackpropError with its name if they do not.
         """
-        if cell in _diagonal:
+        names = frozenset(name for name, parameter in cell.named_parameters() if parameter.requires_grad)
+        if torch.is_inference_mode_enabled() or _diagonal.get(cell) == names:
             return
         if any(not parameter.is_leaf for parameter in cell.parameters()):
             raise BackpropError(
@@ -102,7 +103,7 @@ class Online(Policy):
                 f"are drawn anew in each window; train without weight drop"
             )
         check_diagonal(cell, map_leaves(lambda leaf: leaf[0], inputs))
-        _diagonal.add(cell)
+        _diagonal[cell] = names
 
     def __str__(self) -> str:
         return "online" if self.span == PIECE else f"online:{self.span}"
@@ -117,6 +118,9 @@ class Influences:
             if not torch.is_grad_enabled():
                 return segment(sequence, state)
             state = Influenced(state, no_influence(state, captured()))
+        else:
+            # what was done to it is carried by its influence, and not a second time by its graph
+            state = map_leaves(lambda leaf: leaf if leaf.grad_fn is None else leaf.detach(), state)
         run = _Run(segment, sequence, state, tuple(captured()))
         given = [*named_leaves(state.state).values(), *sequence_leaves(sequence), *run.parameters]
         results = iter(_Online.apply(run, *given))
@@ -139,8 +143,8 @@ class _Run:
         self.value: Any = None
         self.influence = self.start.influence
 
-    def forward(self) -> Any:
-        """Leave the outputs in `value`, the final influence in `influence`, and return the final state."""
+    def forward(self) -> tuple[Any, Any]:
+        """Leave the final influence in `influence`, and return the outputs and the final state."""
         state, values = self.start.state, []
         for a, b in self.spans:
             piece = slice_time(self.sequence, a, b)
@@ -148,8 +152,9 @@ class _Run:
             self.influence, _ = advance(self.segment, piece, state, self.influence, self.parameters)
             values.append(value)
             state = following
-        self.value = join(values)
-        return state
+        value = join(values)
+        self.value = map_leaves(lambda leaf: leaf.new_empty(0), value)  # its structure; see `recompute`
+        return value, state
 
     def backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return the gradients of the state, of the sequence and of the parameters, summed up piece by piece."""
@@ -188,6 +193,7 @@ class _Run:
         given = [g.detach().requires_grad_() if g.requires_grad else g for g in sequence_leaves(piece)]
         with torch.enable_grad():
             value, following = self.segment(refilled(piece, iter(given)), refilled(state, iter(starts)))
+        check_captured([value, following], [*starts, *given, *self.parameters])
         results = [*named_leaves(value).values(), *named_leaves(following).values()]
         reached = [(r, g) for r, g in zip(results, coming, strict=True) if g is not None and r.requires_grad]
         if not reached:
@@ -221,11 +227,11 @@ def _times(D: Sequence[Sequence[Tensor]], slopes: Sequence[Sequence[Tensor]]) ->
 class _Online(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, *given: Tensor) -> tuple[Tensor, ...]:
-        final = run.forward()
+        value, final = run.forward()
         ctx.run = run
         ctx.save_for_backward(*given)
         ctx.set_materialize_grads(False)
-        return *named_leaves(run.value).values(), *(leaf.view_as(leaf) for leaf in named_leaves(final).values())
+        return *named_leaves(value).values(), *(leaf.view_as(leaf) for leaf in named_leaves(final).values())
 
     @staticmethod
     @torch.autograd.function.once_differentiable

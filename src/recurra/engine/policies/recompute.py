@@ -8,7 +8,7 @@ takes the gradients. What is random is drawn again from the same state of the ge
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from recurra.engine.policies.schedule import Schedule, best_middle
-from recurra.engine.policy import Captured, Segment, join, slice_time
+from recurra.engine.policy import Captured, Segment, join, sequence_leaves, slice_time
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 
-__all__ = ["fold_by_schedule", "refilled", "sequence_leaves"]
+__all__ = ["check_captured", "fold_by_schedule", "refilled"]
 
 
 def fold_by_schedule(
@@ -39,13 +39,6 @@ def fold_by_schedule(
     run = _Run(segment, sequence, state, parameters, schedule)
     results = iter(_Recomputed.apply(run, *given))
     return refilled(run.value, results), refilled(state, results)
-
-
-def sequence_leaves(sequence: Any) -> list[Tensor]:
-    """Return the tensors of a sequence, a tree of tuples in which None may stand for a tensor."""
-    if isinstance(sequence, Tensor):
-        return [sequence]
-    return [leaf for branch in sequence or () for leaf in sequence_leaves(branch)]
 
 
 def _run_pieces(segment: Segment, sequence: Any, state: Any, schedule: Schedule) -> tuple[Any, Any]:
@@ -88,12 +81,13 @@ class _Run:
         self.spans = self.schedule.spans()
         self.state = detach(self.state)
         self.kept = _States(self.schedule.states, self.state)
+        self.modes = _Autocast.now()
         self.devices = [leaf.device for leaf in named_leaves(self.state).values() if leaf.device.type == "cuda"][:1]
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
-    def forward(self) -> Any:
-        """Run all segments; leave the joined values in `value` and return the final state."""
+    def forward(self) -> tuple[Any, Any]:
+        """Run all segments and return the joined values and the final state."""
         sweep, untaped = set(self.schedule.sweep()), len(self.spans) - self.schedule.taped
         state, joined = self.state, _Joined(self.schedule.steps)
         for n, (start, stop) in enumerate(self.spans):
@@ -107,8 +101,9 @@ class _Run:
                 self.tapes[n] = tape
                 value, state = detach(tape.value), detach(tape.final)
             joined.add(value, start, stop)
-        self.value = joined.value
-        return state
+        # its structure: the results will know this run, and must not be known by it
+        self.value = map_leaves(lambda leaf: leaf.new_empty(0), joined.value)
+        return joined.value, state
 
     def _tape(self, n: int, state: Any) -> _Tape:
         """Run a segment with a graph."""
@@ -117,12 +112,21 @@ class _Run:
         given = [_leaf(leaf) if leaf.requires_grad else leaf for leaf in sequence_leaves(piece)]
         with torch.enable_grad():
             value, final = self.segment(refilled(piece, iter(given)), refilled(state, iter(leaves)))
+        check_captured([value, final], [*leaves, *given, *self.captured])
         return _Tape(given, leaves, value, final)
 
     # -- backward -----------------------------------------------------------------------------------------------------
 
     def backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return the gradients of the state, of the sequence and of what is captured."""
+        try:
+            with self.modes.used():
+                return self._backward(gradients)
+        finally:  # interrupted in the middle, it may be asked once more
+            self.tapes.clear()
+            self.kept.clear()
+
+    def _backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         count = len(named_leaves(self.value))
         self.arriving, self.carried = gradients[:count], list(gradients[count:])
         self.into_sequence = [
@@ -172,8 +176,6 @@ class _Run:
             state = self._advance(n if start is None else start, n)
             with self.random[n].used():
                 tape = self._tape(n, state)
-            if n == 0:
-                _check_captured([tape.value, tape.final], [*tape.state, *tape.given, *self.captured])
         a, b = self.spans[n]
         of_value = [g if g is None or g.ndim == 0 else g[a:b] for g in self.arriving]
         results = [*named_leaves(tape.value).values(), *named_leaves(tape.final).values()]
@@ -209,12 +211,12 @@ class _Run:
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, *given: Tensor) -> tuple[Tensor, ...]:
-        final = run.forward()
+        value, final = run.forward()
         ctx.run = run
         ctx.save_for_backward(*given)
         ctx.set_materialize_grads(False)
         # a state that the segment passes through untouched is not the tensor that was given
-        return *named_leaves(run.value).values(), *(leaf.view_as(leaf) for leaf in named_leaves(final).values())
+        return *named_leaves(value).values(), *(leaf.view_as(leaf) for leaf in named_leaves(final).values())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -229,13 +231,38 @@ class _Recomputed(torch.autograd.Function):
 def _differentiable(
     run: _Run, given: Sequence[Tensor], gradients: Sequence[Tensor | None], needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    value, final = run.kept_whole(given)
+    # What was given may itself depend on what is captured: inside, gradients end at it.
+    outside, count = _Outside(), len(given) - len(run.captured)
+    bounded = [
+        _Border.apply(tensor, outside) if wanted and n < count else tensor
+        for n, (tensor, wanted) in enumerate(zip(given, needed, strict=True))
+    ]
+    value, final = run.kept_whole(bounded)
     results = [*named_leaves(value).values(), *named_leaves(final).values()]
     reached = [(r, g) for r, g in zip(results, gradients, strict=True) if g is not None and r.requires_grad]
-    sources = [tensor for tensor, wanted in zip(given, needed, strict=True) if wanted]
+    sources = [tensor for tensor, wanted in zip(bounded, needed, strict=True) if wanted]
     outputs, coming = zip(*reached, strict=True)
     found = iter(torch.autograd.grad(outputs, sources, coming, create_graph=True, allow_unused=True))
+    outside.is_open = True  # gradients of these gradients go all the way
     return [next(found) if wanted else None for wanted in needed]
+
+
+@dataclass
+class _Outside:
+    is_open: bool = False
+
+
+class _Border(torch.autograd.Function):
+    """The same tensor; gradients pass once the outside is open."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, outside: _Outside) -> Tensor:
+        ctx.outside = outside
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None]:
+        return (gradients[0] if ctx.outside.is_open else None), None
 
 
 class _States:
@@ -264,6 +291,10 @@ class _States:
 
     def drop(self, number: int) -> None:
         self._free.append(self._places.pop(number))
+
+    def clear(self) -> None:
+        for number in list(self._places):
+            self.drop(number)
 
 
 class _Joined:
@@ -312,8 +343,28 @@ class _Generators:
             yield
 
 
+@dataclass(frozen=True)
+class _Autocast:
+    """The types that torch casts to: (device, is it on, type)."""
+
+    found: tuple[tuple[str, bool, torch.dtype], ...]
+
+    @classmethod
+    def now(cls) -> _Autocast:
+        kinds = ("cpu", "cuda")
+        return cls(tuple((k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds))
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self != self.now():
+                for kind, is_on, dtype in self.found:
+                    stack.enter_context(torch.autocast(kind, dtype, is_on))
+            yield
+
+
 def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_(tensor.is_floating_point())
+    return tensor.detach().requires_grad_(tensor.is_floating_point() or tensor.is_complex())
 
 
 def refilled(tree: Any, leaves: Iterator[Tensor]) -> Any:
@@ -326,7 +377,7 @@ def refilled(tree: Any, leaves: Iterator[Tensor]) -> Any:
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
-def _check_captured(results: Sequence[Any], known: Sequence[Tensor]) -> None:
+def check_captured(results: Sequence[Any], known: Sequence[Tensor]) -> None:
     """Walk the graph of a segment back: every leaf that it ends at must be known, or its gradient would be lost."""
     found = {id(tensor) for tensor in known}
     tasks = [leaf.grad_fn for tree in results for leaf in named_leaves(tree).values()]

@@ -77,7 +77,7 @@ class Unbiased(Policy):
             for start, stop in pairwise([0, *self._cuts(steps, random, log_survival), steps]):
                 gate[start:stop, row] = _factors(log_survival, stop - start)
                 gate[start, row] = 0.0 if start else 1.0
-        return torch.from_numpy(gate).to(torch.get_default_dtype())
+        return torch.from_numpy(gate)
 
     def spans(self, steps: int, random: np.random.Generator) -> Iterator[Window]:
         """Segments between cuts."""
@@ -104,7 +104,7 @@ class Unbiased(Policy):
         return steps / self.n
 
     def __str__(self) -> str:
-        return f"unbiased:{self.n}" if self.alpha == 4.0 else f"unbiased:{self.n},{self.alpha:g}"
+        return f"unbiased:{self.n}" if self.alpha == 4.0 else f"unbiased:{self.n},{self.alpha!r}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Uncut(Policy):
     def gate(self, steps: int, rows: int) -> Tensor:
         """The same for all rows."""
         factors = torch.from_numpy(_factors(self.policy.log_survival(steps), steps))
-        return factors.to(torch.get_default_dtype()).unsqueeze(1).expand(steps, rows)
+        return factors.unsqueeze(1).expand(steps, rows)
 
 
 def _factors(log_survival: Floats, steps: int) -> Floats:
