@@ -119,3 +119,15 @@ def test_a_state_that_is_handed_on_without_detaching_lets_gradients_through():
     outputs, _ = scan(cell, x)
     whole = torch.autograd.grad(outputs[:4].sum() + outputs[4:].square().sum(), x)
     torch.testing.assert_close(pieces, whole, **TOLERANCES[torch.float64])
+
+
+@pytest.mark.parametrize("backprop", ["64", 64, Full], ids=str)
+def test_what_is_no_policy_is_refused(backprop):
+    with pytest.raises(BackpropError, match="backprop is a policy such as"):
+        scan(GRU(2, 3), torch.randn(4, 1, 2), backprop=backprop)
+
+
+@pytest.mark.parametrize("steps", [2.5, True, "a", None])
+def test_windows_are_whole_numbers(steps):
+    with pytest.raises(BackpropError, match="whole number of steps"):
+        Full(steps)

@@ -149,3 +149,13 @@ def test_a_chaotic_network_is_told_from_one_that_settles():
     assert "chaotic" in chaotic[1]
     assert "die out" in settled[0]
     assert "settles" in settled[1]
+
+
+def test_a_longer_window_is_no_advice_where_gradients_explode():
+    said = write_verdict(window=64, flow=flow_with((64, 0.9), (128, 0.5), slope=0.4))
+    assert said[0].startswith("Gradients explode")
+    assert not any("window" in sentence for sentence in said)
+
+
+def test_an_exponent_that_is_not_determined_is_not_told():
+    assert write_verdict(spectrum=spectrum_with(-53.5, error=28.6)) == []

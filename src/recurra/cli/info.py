@@ -46,9 +46,10 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         print_json(facts)
         return
     if best is not None:
+        perplexity = best["valid_perplexity"]
+        shown = "inf" if perplexity is None else f"{perplexity:.3f}"  # None: beyond all numbers
         facts["best"] = (
-            f"perplexity {best['valid_perplexity']:.3f}, accuracy {best['valid_accuracy']:.4f} "
-            f"at epoch {best['epoch']}, step {best['step']}"
+            f"perplexity {shown}, accuracy {best['valid_accuracy']:.4f} at epoch {best['epoch']}, step {best['step']}"
         )
     for name, value in facts.items():
         if value is not None:

@@ -58,7 +58,8 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     (
         "backprop",
         str,
-        "Tokens per window; or truncated:K1,K2, random:N, unbiased:N, online, full[:SPAN], checkpointed:MEMORY[:SPAN].",
+        "Tokens per window; or truncated:K1,K2, random:N, unbiased:N, online[:SPAN], full[:SPAN], "
+        "checkpointed:MEMORY[:SPAN].",
     ),
     ("predict", str, "every next token of a window, or only the last."),
     ("ar", float, "Activation regularisation."),

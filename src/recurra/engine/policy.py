@@ -134,6 +134,8 @@ def join(values: Sequence[Any]) -> Any:
 
 def check_positive(name: str, value: int) -> None:
     """Raise BackpropError unless a number of steps is one."""
+    if type(value) is not int:
+        raise BackpropError(f"the {name} of back-propagation is a whole number of steps, not {value!r}")
     if not 1 <= value < 2**31:
         raise BackpropError(f"the {name} of back-propagation must be at least 1 and below 2³¹, not {value}")
 

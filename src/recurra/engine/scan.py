@@ -48,7 +48,9 @@ def scan(
     Gradient: into inputs, parameters and the given state, unless the policy cuts it.
     """
     steps, rows = _check_inputs(cell, inputs)
-    policy = backprop or Full()
+    policy = Full() if backprop is None else backprop
+    if not isinstance(policy, Policy):
+        raise BackpropError(f"backprop is a policy such as Truncated(64) or Full(), not {policy!r}")
     fresh = cell.zero_state(rows)
     if state is None:
         state = fresh

@@ -42,8 +42,9 @@ def draw_norms(fades: Sequence[Fade], *, window: int | None, fades_at: int | Non
         colours = _colours(len(fades))
         for fade, colour in zip(fades, colours, strict=True):
             axes.fill_between(fade.lags, _kept(fade.low), _kept(fade.high), color=colour, alpha=0.16, linewidth=0)
-            axes.plot(fade.lags, [norm if norm <= HIGHEST else math.nan for norm in _kept(fade.norms, top=math.inf)],
-                      color=colour)  # fmt: skip
+            # what is below the frame leaves it, and does not run along its edge
+            shown = [max(norm, LOWEST**4) if norm <= HIGHEST else math.nan for norm in fade.norms]
+            axes.plot(fade.lags, shown, color=colour)
         values = [value for fade in fades for value in (*_kept(fade.norms), *_kept(fade.low), *_kept(fade.high))]
         show_powers(axes, min(0.5, *values) / (1.0 if min(values) <= LOWEST else 1.3), max(1.0, *values) * 1.6)
         last = max((_end(fade) for fade in fades), default=1)

@@ -117,6 +117,8 @@ def inspect_run(
         progress("done", len(measures), len(measures))
     unrolled, flow, spectrum, behaviours, units, cost = found
     verdict = write_verdict(window=window, flow=flow, spectrum=spectrum, behaviours=behaviours or (), units=units)
+    if any(note.startswith("gradient flow") and "not a finite number" in note for note in notes):
+        verdict.insert(0, OVERFLOW)
     gated = None if units is None else bool(units.gates)
     return Report(
         run=str(run.path),
@@ -137,6 +139,12 @@ def inspect_run(
         seconds=time.perf_counter() - started,
         notes=notes,
     )
+
+
+OVERFLOW = (
+    "Gradients explode: within the steps looked at they outgrow all numbers; clip their norm, or begin with smaller "
+    "recurrent weights."
+)
 
 
 def _attempt(what: str, measure: Callable[[], M], notes: list[str]) -> M | None:

@@ -31,6 +31,9 @@ MOST = 0.5
 CERTAIN = 2.0
 """Standard errors by which a Lyapunov exponent must differ from zero to be told from it."""
 
+VAGUE = 0.5
+"""Standard error of a Lyapunov exponent, in nats per step, from which it says nothing: directions that die at once."""
+
 FAULT, REMARK = 0, 1
 
 
@@ -101,7 +104,8 @@ def _reach(flow: Flow) -> Iterator[Finding]:
 def _truncation(flow: Flow, window: int | None) -> Iterator[Finding]:
     points = sorted(flow.truncation, key=lambda point: point.window)
     sufficient = enough(points)
-    if not points:
+    # Where gradients explode, the last steps back outweigh all others, and a longer window makes it worse.
+    if not points or (flow.layers and flow.layers[-1].rate == "exploding"):
         return
     if window is None:
         if sufficient is not None:
@@ -144,6 +148,8 @@ def _drift(lyapunov: Lyapunov) -> Iterator[Finding]:
     if not lyapunov.exponents:
         return
     largest, error = lyapunov.exponents[0], lyapunov.errors[0]
+    if error > VAGUE:
+        return
     digits = 3 if error >= 5e-4 else 4
     shown = f"{largest:+.{digits}f} ± {error:.{digits}f} nats per step".replace("-", "−")
     if largest > CERTAIN * error and largest > 0:

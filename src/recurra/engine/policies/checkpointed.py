@@ -131,10 +131,10 @@ def parse_bytes(memory: int | str) -> int:
 
     Raises: BackpropError for anything else.
     """
-    if isinstance(memory, int):
+    if type(memory) is int:
         size = memory
     else:
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", memory)
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(memory))
         if found is None or found[2].upper() not in _UNITS:
             raise BackpropError(f"cannot read '{memory}' as a size of memory; write 64MB or 1GiB")
         size = int(float(found[1]) * _UNITS[found[2].upper()])

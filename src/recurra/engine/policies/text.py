@@ -28,7 +28,7 @@ def parse_policy(text: str) -> Policy:
     except ValueError as error:
         if isinstance(error, BackpropError):
             raise
-        hint = nearest(name, NAMES) if name.isalpha() else ""
+        hint = nearest(name, NAMES) if name.isalpha() and name not in NAMES else ""
         raise BackpropError(f"cannot read '{text}' as a way to back-propagate{hint}; write {FORMS}") from None
 
 
