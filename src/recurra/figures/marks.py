@@ -101,7 +101,7 @@ def list_names(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None
     for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
         axes.annotate(
             name, (1.0, 1.0), xycoords="axes fraction", xytext=(0, -2 - 14 * row), textcoords="offset points",
-            ha="right", va="top", color=colour,
+            ha="right", va="top", color=colour, bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0},
         )  # fmt: skip
 
 
