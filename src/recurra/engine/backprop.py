@@ -66,6 +66,11 @@ class Truncated(Policy):
         return self.k1 if self.k2 is None else self.k2
 
     @property
+    def has_equal_spans(self) -> bool:  # type: ignore[override]
+        """Not where they overlap."""
+        return self.reach == self.k1
+
+    @property
     def span(self) -> int:  # type: ignore[override]
         """Time steps per optimizer step: k1."""
         return self.k1

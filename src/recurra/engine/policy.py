@@ -71,8 +71,8 @@ class Policy:
 
     memory: Memory = STORE
 
-    is_regular = True
-    """Are the spans of a stream of so many steps always the same?"""
+    has_equal_spans: bool = True
+    """Is a stream cut into spans of one length, each beginning where the last one ended?"""
 
     def windows(self, steps: int) -> Iterator[Window]:
         """Yield the windows of a sequence, between which the gradient of the state is cut."""

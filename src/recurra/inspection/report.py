@@ -15,10 +15,11 @@ from torch import Tensor
 from recurra.data import Tokens, check_seen
 from recurra.engine import Full, Policy, Truncated
 from recurra.engine.policies import Checkpointed, RandomWindow
-from recurra.errors import CorpusError, RecurraError, VocabularyError
+from recurra.errors import CorpusError, DivergedError, RecurraError
 from recurra.inspection.attractors import Behaviour, measure_behaviour
 from recurra.inspection.cost import Cost, measure_cost
 from recurra.inspection.flow import Flow, measure_flow
+from recurra.inspection.reading import read_prompt
 from recurra.inspection.remedies import Remedy, remedies_of
 from recurra.inspection.spectrum import Spectrum, measure_spectrum
 from recurra.inspection.units import Units, measure_units
@@ -102,22 +103,23 @@ def inspect_run(
     windows = sorted({*WINDOWS, *([window] if window and window <= LONGEST_WINDOW else [])})
     measures: list[tuple[str, Callable[[], Any]]] = [
         ("the unrolled network", lambda: measure_unrolled(model, tokens, window)),
-        ("gradient flow", lambda: measure_flow(model, tokens, windows=tuple(windows), prompt=prompt)),
+        (FLOW, lambda: measure_flow(model, tokens, windows=tuple(windows), prompt=prompt)),
         ("spectra", lambda: measure_spectrum(model, tokens)),
         ("behaviour", lambda: measure_behaviour(model, tokens)),
         ("gates and units", lambda: measure_units(model, tokens)),
         ("cost", lambda: measure_cost(model, tokens, rows=config.training.batch)),
     ]
     found: list[Any] = []
+    failures: dict[str, RecurraError] = {}
     for done, (what, measure) in enumerate(measures):
         if progress is not None:
             progress(what, done, len(measures))
-        found.append(_attempt(what, measure, notes))
+        found.append(_attempt(what, measure, failures))
     if progress is not None:
         progress("done", len(measures), len(measures))
     unrolled, flow, spectrum, behaviours, units, cost = found
     verdict = write_verdict(window=window, flow=flow, spectrum=spectrum, behaviours=behaviours or (), units=units)
-    if any(note.startswith("gradient flow") and "not a finite number" in note for note in notes):
+    if isinstance(failures.get(FLOW), DivergedError):
         verdict.insert(0, OVERFLOW)
     gated = None if units is None else bool(units.gates)
     return Report(
@@ -137,22 +139,23 @@ def inspect_run(
         cost=cost,
         remedies={remedy.name: remedy for remedy in remedies_of(config, model, gated=gated)},
         seconds=time.perf_counter() - started,
-        notes=notes,
+        notes=[*notes, *(f"{what}: {error}" for what, error in failures.items())],
     )
 
 
+FLOW = "gradient flow"
 OVERFLOW = (
     "Gradients explode: within the steps looked at they outgrow all numbers; clip their norm, or begin with smaller "
     "recurrent weights."
 )
 
 
-def _attempt(what: str, measure: Callable[[], M], notes: list[str]) -> M | None:
-    """Measure, or note in one line why that is not possible: a user's own cell need not allow everything."""
+def _attempt(what: str, measure: Callable[[], M], failures: dict[str, RecurraError]) -> M | None:
+    """Measure, or note why that is not possible: a user's own cell need not allow everything."""
     try:
         return measure()
     except RecurraError as error:
-        notes.append(f"{what}: {error}")
+        failures[what] = error
         return None
 
 
@@ -179,12 +182,8 @@ def _check_prompt(run: Run, prompt: str | None) -> list[str]:
     """Return what is to be noted about a prompt."""
     if prompt is None:
         return []
-    tokenizer = run.tokenizer
-    if tokenizer.unknown is None and (unseen := tokenizer.unseen(prompt)):
-        names = ", ".join(repr(symbol) for symbol, _ in unseen.most_common(5))
-        raise VocabularyError(f"the prompt holds what the model has never seen: {names}; leave it out")
-    note = check_seen(tokenizer, prompt, "the prompt")
-    count = len(tokenizer.encode(prompt))
+    count = len(read_prompt(run.model, prompt)) if prompt else 0
+    note = check_seen(run.tokenizer, prompt, "the prompt")
     if count < 2:
         raise CorpusError(f"the prompt {prompt!r} is {plural(count, 'token')} long; gradients travel over 2 at least")
     return [note] if note else []

@@ -7,8 +7,7 @@ from typing import Any
 
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
-from recurra.engine import BACKENDS, Full, Policy, Truncated, parse_policy
-from recurra.engine.policies import Checkpointed
+from recurra.engine import BACKENDS, Online, Policy, parse_policy
 from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
@@ -103,10 +102,7 @@ class TrainingConfig:
         for backend in self.backends:
             check_choice(BACKENDS, backend=backend)
         policy = self.policy
-        alike = isinstance(policy, (Full, Checkpointed)) or (
-            isinstance(policy, Truncated) and policy.reach == policy.span
-        )
-        if self.partition == "random" and not alike:
+        if self.partition == "random" and (isinstance(policy, Online) or not policy.has_equal_spans):
             raise ConfigError(
                 f"random windows all start afresh and have one length, so backprop '{self.backprop}' means nothing "
                 f"there; take partition 'sequential', or a window such as 64"

@@ -23,7 +23,7 @@ def make_stream(tokens: Tokens, config: TrainingConfig, epoch: int) -> Sequence[
         return RandomStream(tokens, rows=rows, span=span, seed=seed, epoch=epoch, shuffle=config.shuffle)
     offset = int(np.random.default_rng([seed, epoch]).integers(len(tokens))) if config.shuffle else 0
     spans = None
-    if not (config.policy.is_regular and getattr(config.policy, "reach", span) == span):
+    if not config.policy.has_equal_spans:
         spans = partial(config.policy.spans, random=np.random.default_rng([seed, epoch, 1]))
     return SequentialStream(tokens, rows=rows, span=span, offset=offset, spans=spans)
 
@@ -31,6 +31,6 @@ def make_stream(tokens: Tokens, config: TrainingConfig, epoch: int) -> Sequence[
 def count_steps(tokens: Tokens, config: TrainingConfig) -> int:
     """Return how many windows there are in all epochs."""
     # Random windows are cut at another phase every epoch, or have other lengths: one more or less of them.
-    if config.partition == "sequential" and config.policy.is_regular:
+    if config.partition == "sequential" and config.policy.has_equal_spans:
         return config.epochs * len(make_stream(tokens, config, 0))
     return sum(len(make_stream(tokens, config, epoch)) for epoch in range(config.epochs))

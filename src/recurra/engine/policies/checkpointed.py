@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.engine.policies.recompute import fold_by_schedule
+from recurra.engine.policies.recompute import fold_by_schedule, leaf_of
 from recurra.engine.policies.schedule import Cost, Schedule, make_schedule
-from recurra.engine.policy import Captured, Policy, Segment, check_positive, sequence_leaves, slice_time
+from recurra.engine.policy import Captured, Policy, Segment, check_positive, sequence_leaves, slice_time, time_steps
 from recurra.errors import BackpropError
 from recurra.state import map_leaves, named_leaves, num_bytes
 
@@ -87,7 +87,7 @@ class Recompute:
 
     def plan(self, segment: Segment, sequence: Any, state: Any, captured: Captured) -> Schedule:
         """Measure what steps and states take, and choose what is kept."""
-        steps = len(sequence_leaves(sequence)[0])
+        steps = time_steps(sequence)
         few, more = (min(probe, steps) for probe in PROBES)
         _taped_bytes(segment, slice_time(sequence, 0, few), state, captured)  # a step that is seen first is recorded
         first = _taped_bytes(segment, slice_time(sequence, 0, few), state, captured)
@@ -101,7 +101,7 @@ class Recompute:
 
 def _taped_bytes(segment: Segment, piece: Any, state: Any, captured: Captured) -> int:
     """Run a segment and count the bytes that its graph holds and that were not there before."""
-    state = map_leaves(lambda leaf: leaf.detach().requires_grad_(leaf.is_floating_point()), state)
+    state = map_leaves(leaf_of, state)
     known = {
         tensor.untyped_storage().data_ptr()
         for tensor in (*named_leaves(state).values(), *sequence_leaves(piece), *captured())

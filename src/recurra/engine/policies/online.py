@@ -12,7 +12,16 @@ from torch import Tensor
 
 from recurra.engine.policies.influence import Influence, advance, check_diagonal, no_influence, spread
 from recurra.engine.policies.recompute import check_captured, refilled
-from recurra.engine.policy import Captured, Policy, Segment, check_positive, join, sequence_leaves, slice_time
+from recurra.engine.policy import (
+    Captured,
+    Policy,
+    Segment,
+    check_positive,
+    join,
+    sequence_leaves,
+    slice_time,
+    time_steps,
+)
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 
@@ -138,7 +147,7 @@ class _Run:
     def __init__(self, segment: Segment, sequence: Any, state: Influenced, parameters: tuple[Tensor, ...]) -> None:
         self.segment, self.sequence, self.parameters = segment, sequence, parameters
         self.start = detach(state)
-        steps = len(sequence_leaves(sequence)[0])
+        steps = time_steps(sequence)
         self.spans = [(a, min(a + PIECE, steps)) for a in range(0, steps, PIECE)]
         self.value: Any = None
         self.influence = self.start.influence

@@ -41,7 +41,7 @@ class RandomWindow(Policy):
     def __post_init__(self) -> None:
         check_positive("window", self.n)
 
-    is_regular = False
+    has_equal_spans = False
 
     @property
     def span(self) -> int:  # type: ignore[override]

@@ -20,7 +20,7 @@ from recurra.engine.policy import Captured, Segment, join, sequence_leaves, slic
 from recurra.errors import BackpropError
 from recurra.state import detach, map_leaves, named_leaves
 
-__all__ = ["check_captured", "fold_by_schedule", "refilled"]
+__all__ = ["check_captured", "fold_by_schedule", "leaf_of", "refilled"]
 
 
 def fold_by_schedule(
@@ -30,7 +30,7 @@ def fold_by_schedule(
 
     Gradient: exact, into the state, the sequence and what is captured. A second backward computes everything once more;
     gradients of gradients are found by keeping everything.
-    Raises: BackpropError in the backward pass if the segment reads a parameter that is not captured.
+    Raises: BackpropError if the segment reads a tensor that requires gradients and is not captured.
     """
     parameters = tuple(captured())
     given = [*named_leaves(state).values(), *sequence_leaves(sequence), *parameters]
@@ -108,8 +108,8 @@ class _Run:
     def _tape(self, n: int, state: Any) -> _Tape:
         """Run a segment with a graph."""
         piece = slice_time(self.sequence, *self.spans[n])
-        leaves = [_leaf(leaf) for leaf in named_leaves(state).values()]
-        given = [_leaf(leaf) if leaf.requires_grad else leaf for leaf in sequence_leaves(piece)]
+        leaves = [leaf_of(leaf) for leaf in named_leaves(state).values()]
+        given = [leaf_of(leaf) if leaf.requires_grad else leaf for leaf in sequence_leaves(piece)]
         with torch.enable_grad():
             value, final = self.segment(refilled(piece, iter(given)), refilled(state, iter(leaves)))
         check_captured([value, final], [*leaves, *given, *self.captured])
@@ -363,7 +363,8 @@ class _Autocast:
             yield
 
 
-def _leaf(tensor: Tensor) -> Tensor:
+def leaf_of(tensor: Tensor) -> Tensor:
+    """Return the same numbers as a leaf of a graph of their own; whole numbers need no gradient."""
     return tensor.detach().requires_grad_(tensor.is_floating_point() or tensor.is_complex())
 
 

@@ -52,7 +52,7 @@ class Unbiased(Policy):
         if self.n < 2:
             raise BackpropError("a mean length of 1 cuts every step, and no weight mends that; take unbiased:2 or more")
 
-    is_regular = False
+    has_equal_spans = False
 
     @property
     def span(self) -> int:  # type: ignore[override]
