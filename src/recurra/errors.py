@@ -9,6 +9,7 @@ __all__ = [
     "BackpropError",
     "ConfigError",
     "CorpusError",
+    "DataError",
     "DivergedError",
     "EngineError",
     "RecurraError",
@@ -46,6 +47,10 @@ class ConfigError(RecurraError, ValueError):
 
 class CorpusError(RecurraError, ValueError):
     """A text that is missing, empty, not text, or too short for what is asked of it."""
+
+
+class DataError(RecurraError, ValueError):
+    """Examples, recordings, pictures or series that are missing, damaged, or not what a task needs."""
 
 
 class VocabularyError(RecurraError, ValueError):
