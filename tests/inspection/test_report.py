@@ -69,7 +69,7 @@ def test_the_mapping_is_plain(run, idle):
 
 def test_a_text_must_be_long_enough(run):
     with pytest.raises(CorpusError, match="64 at least"):
-        inspect_run(run, text=type(run.corpus.train)(run.corpus.train.ids[:63]), name="short.txt")
+        inspect_run(run, text=type(run.data.train)(run.data.train.ids[:63]), name="short.txt")
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from recurra.config import as_mapping, from_mapping
+from recurra.config import as_mapping
 from recurra.data import Corpus, DataConfig
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel
 from recurra.recipes import RECIPES, find_recipe
-from recurra.training import Reporter, RunConfig, Trainer
+from recurra.training import Reporter, Trainer, config_from_mapping
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_knows_its_name_and_round_trips(name):
     config = find_recipe(name)
     assert config.recipe == name
-    assert from_mapping(RunConfig, as_mapping(config)) == config
+    assert config_from_mapping(as_mapping(config)) == config
 
 
 @pytest.mark.parametrize("name", RECIPES)

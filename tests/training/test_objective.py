@@ -14,9 +14,9 @@ from recurra.engine.policies.recompute import fold_by_schedule
 from recurra.errors import BackpropError, ConfigError
 from recurra.models import LanguageModel
 from recurra.training import Trainer, TrainingConfig
-from recurra.training.objective import _unrolling, check_policy, objective
+from recurra.training.language import count_steps, make_stream
+from recurra.training.language.objective import _unrolling, check_policy, objective
 from recurra.training.optimization import clip_gradients, make_optimizer, scaled_rate
-from recurra.training.streams import count_steps, make_stream
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 12
 SAME = {torch.float64: 1e-12, torch.float32: 1e-5}

@@ -1,13 +1,16 @@
+import math
+
 import pytest
 
 from recurra.training import printable
 from recurra.training.progress import BarReporter, LineReporter
+from recurra.training.task import Scale
 
 
 @pytest.mark.parametrize("make", [BarReporter, LineReporter])
 def test_a_reporter_shows_how_training_stands(make, tmp_path, capfd):
     with make() as reporter:
-        reporter.begin(100, 10, 64, tmp_path, chars=True)
+        reporter.begin(100, 10, tmp_path, Scale("tokens", 64, lambda nats: f"{nats / math.log(2):.3f} bits/char"))
         reporter.step(11, 1.5, 0.3)
         reporter.validating(1, 2)
         row = {"step": 11, "epoch": 1, "loss_nats": 1.5, "valid_loss_nats": 1.0, "valid_accuracy": 0.5}

@@ -13,7 +13,7 @@ from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.models import LanguageModel, ModelConfig
 from recurra.state import named_leaves
 from recurra.training import Reporter, Run, RunConfig, Trainer, TrainingConfig
-from recurra.training.streams import make_stream
+from recurra.training.language import make_stream
 
 TEXT = "she sells sea shells by the sea shore, and the shells she sells are sea shells for sure\n" * 30
 
@@ -162,7 +162,7 @@ def test_the_state_is_carried_from_window_to_window(tmp_path):
     """The carried state after training is that of reading the row, not of its last window alone."""
     fitted = trainer(tmp_path / "run", steps=6, lr=1e-9, weight_decay=0.0, model={"dropout": 0.0})
     fitted.fit()
-    stream = make_stream(fitted.corpus.train, fitted.config, 0)
+    stream = make_stream(fitted.data.train, fitted.config, 0)
     inputs = torch.cat([stream[k].inputs for k in range(6)])
     fitted.model.eval()
     _, expected = fitted.model.features(inputs)
@@ -178,8 +178,8 @@ def test_the_best_weights_are_kept_unless_the_last_are_asked_for(tmp_path):
     assert losses[-1] > min(losses), "the test needs a run that gets worse"
     from recurra.evaluation import evaluate
 
-    assert evaluate(best.model, best.corpus.valid).loss_nats == pytest.approx(min(losses), rel=1e-4)
-    assert evaluate(last.model, last.corpus.valid).loss_nats == pytest.approx(losses[-1], rel=1e-4)
+    assert evaluate(best.model, best.data.valid).loss_nats == pytest.approx(min(losses), rel=1e-4)
+    assert evaluate(last.model, last.data.valid).loss_nats == pytest.approx(losses[-1], rel=1e-4)
 
 
 def test_patience_stops_early(tmp_path):

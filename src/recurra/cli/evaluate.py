@@ -77,7 +77,7 @@ def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
     from recurra.data import Corpus, DataConfig
 
     if source is None:
-        corpus, part = run.corpus, part or "valid"
+        corpus, part = run.data, part or "valid"
         if part == "all":
             raise ConfigError("the run keeps its corpus in two parts; choose --part train or --part valid")
     else:
@@ -88,7 +88,7 @@ def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
         corpus = Corpus.build(DataConfig(source=source, valid=valid), tokenizer=run.tokenizer)
         for note in corpus.notes:
             print(note, file=sys.stderr)
-    tokens = corpus.valid if part == "valid" else corpus.train
+    tokens: Tokens = corpus.valid if part == "valid" else corpus.train
     if not len(tokens):
         raise ConfigError("there is no validation part: the run was trained with --valid 0; choose --part train")
     return tokens

@@ -23,7 +23,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
     model, metrics = loaded.model, loaded.metrics
     validated = [row for row in metrics if "valid_loss_nats" in row]
     best = min(validated, key=lambda row: row["valid_loss_nats"], default=None)
-    corpus, config = loaded.corpus, loaded.config
+    corpus, config = loaded.data, loaded.config
     facts: dict[str, Any] = {
         "run": str(loaded.path),
         "recipe": config.recipe,

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar
-from recurra.errors import ConfigError, nearest
+from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recurra.data import Corpus
     from recurra.training import Run, RunConfig
-
-TASKS = ("lm",)
 
 EXAMPLES = """
 \b
@@ -91,7 +88,9 @@ def _settings(function: Any) -> Any:
 
 @click.command("train", epilog=EXAMPLES)
 @click.argument("corpus", required=False)
-@click.option("--task", default="lm", show_default=True, help="What to learn; lm is a language model.")
+@click.option(
+    "--task", help="What to learn: lm, a language model, classify, tag, translate, caption or forecast. [default: lm]"
+)
 @click.option("--out", type=click.Path(), help="Run directory to make. [default: runs/<corpus>-<cell>]")
 @click.option(
     "--config", "config_file", type=click.Path(), help="Settings from a TOML file, such as a run's config.toml."
@@ -104,7 +103,7 @@ def _settings(function: Any) -> Any:
 @debug_option
 def command(
     corpus: str | None,
-    task: str,
+    task: str | None,
     out: str | None,
     config_file: str | None,
     recipe: str | None,
@@ -119,13 +118,15 @@ def command(
     and the path of the run, which every other command reads.
     """
     _keep_memory()
-    if task not in TASKS:
-        raise ConfigError(f"unknown task '{task}'{nearest(task, TASKS)}")
     settings = {name: value for name, value in options.items() if value is not None}
     if resume is not None:
-        run = _resume(resume, corpus, {**settings, "out": out, "config": config_file, "recipe": recipe, "valid": valid})
+        run = _resume(
+            resume,
+            corpus,
+            {**settings, "task": task, "out": out, "config": config_file, "recipe": recipe, "valid": valid},
+        )
     else:
-        run = _start(_resolve(corpus, config_file, recipe, valid, settings), out)
+        run = _start(_resolve(corpus, task, config_file, recipe, valid, settings), out)
     _summarise(run, as_json)
 
 
@@ -145,32 +146,31 @@ def _start(config: RunConfig, out: str | None) -> Run:
     import torch
 
     from recurra.checkpoint import RunDirectory
-    from recurra.data import Corpus
-    from recurra.models import LanguageModel
-    from recurra.training import Trainer
+    from recurra.training import TASKS, Trainer
 
     if out is not None:
         RunDirectory(out).check_free()
-    corpus = Corpus.build(config.data)
-    for note in corpus.notes:
+    task = TASKS[config.task]
+    with progress_bar("reading") as progress:
+        data = task.make_data(config, progress)
+    for note in data.notes:
         print(note, file=sys.stderr)
-    _check_memory(config, corpus)
+    _check_memory(config, data)
     torch.manual_seed(config.training.seed)
-    model = LanguageModel(corpus.tokenizer, config.model)
-    trainer = Trainer(model, corpus, out=out, config=config.training, recipe=config.recipe)
-    return trainer.fit()
+    model = task.make_model(config, data)
+    return Trainer(model, data, out=out, config=config.training, recipe=config.recipe).fit()
 
 
-def _check_memory(config: RunConfig, corpus: Corpus) -> None:
+def _check_memory(config: RunConfig, data: Any) -> None:
     """Refuse a model whose weights, gradients and two moments are larger than the machine."""
     import torch
 
-    from recurra.models import LanguageModel
+    from recurra.training import TASKS
 
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with torch.device("meta"):
-            numbers = sum(p.numel() for p in LanguageModel(corpus.tokenizer, config.model).parameters())
+            numbers = sum(p.numel() for p in TASKS[config.task].make_model(config, data).parameters())
     except RuntimeError:  # even the count of its numbers is too large for torch
         numbers = sys.maxsize
     if 16 * numbers > installed:
@@ -193,28 +193,45 @@ def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:
 
 
 def _resolve(
-    corpus: str | None, config_file: str | None, recipe: str | None, valid: str | None, settings: dict[str, Any]
+    corpus: str | None,
+    task: str | None,
+    config_file: str | None,
+    recipe: str | None,
+    valid: str | None,
+    settings: dict[str, Any],
 ) -> RunConfig:
     """Put the settings together: recipe, then file, then options."""
-    from recurra.config import as_mapping, from_mapping
+    from recurra.config import as_mapping
     from recurra.recipes import find_recipe, language
-    from recurra.training import RunConfig
+    from recurra.training import config_from_mapping, default_config
 
-    if recipe is None and config_file is None and corpus in (None, "counting"):
+    if recipe is None and config_file is None and task in (None, "lm") and corpus in (None, "counting"):
         recipe = "counting"
     if recipe is not None and corpus is None and recipe in language.RECIPES:
         raise ConfigError(f"the recipe '{recipe}' needs a text: recurra train TEXT --recipe {recipe}")
-    tables = as_mapping(find_recipe(recipe) if recipe else RunConfig())
-    if config_file is not None:
-        for name, value in _read_toml(config_file).items():
-            tables[name] = {**tables.get(name, {}), **value} if isinstance(value, dict) else value
+    file = {} if config_file is None else _read_toml(config_file)
+    config = find_recipe(recipe) if recipe else default_config(file.get("task", task or "lm"))
+    if task is not None and task != config.task:
+        raise ConfigError(f"--task {task} does not go with the task of {recipe or config_file}, which is {config.task}")
+    tables = as_mapping(config)
+    for name, value in file.items():
+        tables[name] = {**tables.get(name, {}), **value} if isinstance(value, dict) else value
     if corpus is not None:
         settings["source"] = corpus
+    elif not config.data.source and not tables["data"].get("source"):
+        raise ConfigError(f"--task {config.task} needs data to learn from: recurra train --task {config.task} DATA")
     if valid is not None:
         settings["valid"] = _fraction(valid)
     for name, value in settings.items():
-        tables.setdefault(RunConfig.owner(name), {})[name] = value
-    return from_mapping(RunConfig, tables, config_file or "")
+        tables.setdefault(_owner(config, name), {})[name] = value
+    return config_from_mapping(tables, config_file or "")
+
+
+def _owner(config: RunConfig, name: str) -> str:
+    try:
+        return config.owner(name)
+    except ConfigError:
+        raise ConfigError(f"--{name.replace('_', '-')} has no meaning for --task {config.task}; leave it out") from None
 
 
 def _read_toml(path: str) -> dict[str, Any]:
@@ -245,7 +262,7 @@ def _summarise(run: Run, as_json: bool) -> None:
     from recurra.training import printable, validate
 
     with progress_bar("validating") as progress:
-        score = validate(run.model, run.corpus.valid, run.config.training, exact=True, progress=progress)
+        score = validate(run.model, run.data.valid, run.config.training, exact=True, progress=progress)
     sample = run.model.generate(tokens=200, seed=run.config.training.seed, temperature=0.8)
     if as_json:
         numbers = {} if score is None else score.as_mapping()

@@ -162,9 +162,9 @@ def _attempt(what: str, measure: Callable[[], M], failures: dict[str, RecurraErr
 def _text_of(run: Run, text: Tokens | None, name: str | None) -> tuple[Tokens, str]:
     if text is not None:
         return text, name or "a text of its own"
-    if len(run.corpus.valid):
-        return run.corpus.valid, "its validation part"
-    return run.corpus.train, "its training part"
+    if len(run.data.valid):
+        return run.data.valid, "its validation part"
+    return run.data.train, "its training part"
 
 
 def _check_text(text: Tokens, name: str) -> Tensor:

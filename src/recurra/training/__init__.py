@@ -1,17 +1,22 @@
-"""Training: the trainer, its settings, and the run that it leaves behind."""
+"""Training: the trainer, its tasks and settings, and the run that it leaves behind."""
 
-from recurra.training.config import RunConfig, TrainingConfig
+from recurra.training.config import ExamplesConfig, RunConfig, TrainingConfig
+from recurra.training.language import validate
 from recurra.training.progress import Reporter, make_reporter, printable
 from recurra.training.run import Run, free_path
+from recurra.training.tasks import TASKS, config_from_mapping, default_config
 from recurra.training.trainer import Trainer
-from recurra.training.validation import validate
 
 __all__ = [
+    "TASKS",
+    "ExamplesConfig",
     "Reporter",
     "Run",
     "RunConfig",
     "Trainer",
     "TrainingConfig",
+    "config_from_mapping",
+    "default_config",
     "free_path",
     "make_reporter",
     "printable",

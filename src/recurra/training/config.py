@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from recurra.config import check_at_least, check_choice, check_probability, from_mapping
 from recurra.data import DataConfig
@@ -12,7 +12,7 @@ from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
 
-__all__ = ["PARTITIONS", "PREDICTIONS", "RunConfig", "TrainingConfig"]
+__all__ = ["PARTITIONS", "PREDICTIONS", "ExamplesConfig", "OptimizationConfig", "RunConfig", "TrainingConfig"]
 
 PARTITIONS = ("sequential", "random")
 PREDICTIONS = ("every", "last")
@@ -21,14 +21,10 @@ MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Settings of training.
+class OptimizationConfig:
+    """Settings that the training of every task has.
 
     Args:
-        backprop: how gradients travel back through time: ``"64"`` (a window), ``"truncated:16,64"``, ``"random:70"``,
-            ``"unbiased:50"``, ``"online"``, ``"full:1024"`` or ``"checkpointed:64MB:4096"``.
-        partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
-        shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
         batch: rows read side by side.
         optimizer: adamw, adam, rmsprop or sgd.
         lr: learning rate at its highest.
@@ -39,20 +35,14 @@ class TrainingConfig:
         clip_value: largest entry of the gradient, clipped before the norm; 0 for none.
         epochs, steps: how long; steps, where given, wins.
         patience: stop after so many epochs without a better validation loss; default never.
-        predict: count "every" next token of a window or only the "last".
-        ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
         average: decay of the exponential moving average of weights that is evaluated and kept; 0 for none.
         keep: which weights to keep: the "best" by validation, or the "last".
         seed: of everything random in training. The first weights are drawn when the model is built, before that.
         threads: of the CPU; default as torch chooses.
         device: auto, cpu or cuda.
-        backend: what computes the recurrence: auto, llvm, library or loop, or one for each layer with commas between. A
-            run stores what "auto" was, and goes on with it when it is resumed.
+        backend: what computes the recurrence: auto, llvm, library or loop.
     """
 
-    backprop: str = "64"
-    partition: str = "sequential"
-    shuffle: bool = True
     batch: int = 32
     optimizer: str = "adamw"
     lr: float = 2e-3
@@ -64,9 +54,6 @@ class TrainingConfig:
     epochs: int = 10
     steps: int | None = None
     patience: int | None = None
-    predict: str = "every"
-    ar: float = 0.0
-    tar: float = 0.0
     average: float = 0.0
     keep: str = "best"
     seed: int = 0
@@ -75,8 +62,6 @@ class TrainingConfig:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        check_choice(PARTITIONS, partition=self.partition)
-        check_choice(PREDICTIONS, predict=self.predict)
         check_choice(OPTIMIZERS, optimizer=self.optimizer)
         check_choice(SCHEDULES, schedule=self.schedule)
         check_choice(("best", "last"), keep=self.keep)
@@ -87,36 +72,19 @@ class TrainingConfig:
             raise ConfigError(f"'epochs' must be at most {MAX_EPOCHS:,}, not {self.epochs:,}")
         if self.threads is not None and self.threads > MAX_THREADS:
             raise ConfigError(f"'threads' must be at most {MAX_THREADS:,}, not {self.threads:,}")
-        check_at_least(
-            0,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            clip_value=self.clip_value,
-            ar=self.ar,
-            tar=self.tar,
-            seed=self.seed,
-        )
+        check_at_least(0, weight_decay=self.weight_decay, clip=self.clip, clip_value=self.clip_value, seed=self.seed)
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"'lr' must be above 0, not {self.lr}")
         for backend in self.backends:
             check_choice(BACKENDS, backend=backend)
-        policy = self.policy
-        if self.partition == "random" and (isinstance(policy, Online) or not policy.has_equal_spans):
-            raise ConfigError(
-                f"random windows all start afresh and have one length, so backprop '{self.backprop}' means nothing "
-                f"there; take partition 'sequential', or a window such as 64"
-            )
 
     @classmethod
-    def of(cls, *, backprop: str | int | Policy = "64", **settings: Any) -> TrainingConfig:
-        """Build settings in Python: a window as a number or a policy as an object, unknown names with a suggestion."""
-        return from_mapping(cls, {"backprop": str(backprop), **settings})
-
-    @property
-    def policy(self) -> Policy:
-        """The way to back-propagate."""
-        return parse_policy(self.backprop)
+    def of(cls, **settings: Any) -> Self:
+        """Build settings in Python, unknown names with a suggestion; a policy may be given as an object or a number."""
+        if "backprop" in settings:
+            settings["backprop"] = str(settings["backprop"])
+        return from_mapping(cls, settings)
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -125,21 +93,90 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that a run is made from."""
+class TrainingConfig(OptimizationConfig):
+    """Settings of training a language model on a stream of tokens, beside those of every task.
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    Args:
+        backprop: how gradients travel back through time: ``"64"`` (a window), ``"truncated:16,64"``, ``"random:70"``,
+            ``"unbiased:50"``, ``"online"``, ``"full:1024"`` or ``"checkpointed:64MB:4096"``.
+        partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
+        shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
+        predict: count "every" next token of a window or only the "last".
+        ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
+        backend: may name one for each layer, with commas between. A run stores what "auto" was, and goes on with it
+            when it is resumed.
+    """
+
+    backprop: str = "64"
+    partition: str = "sequential"
+    shuffle: bool = True
+    predict: str = "every"
+    ar: float = 0.0
+    tar: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(PARTITIONS, partition=self.partition)
+        check_choice(PREDICTIONS, predict=self.predict)
+        check_at_least(0, ar=self.ar, tar=self.tar)
+        policy = self.policy
+        if self.partition == "random" and (isinstance(policy, Online) or not policy.has_equal_spans):
+            raise ConfigError(
+                f"random windows all start afresh and have one length, so backprop '{self.backprop}' means nothing "
+                f"there; take partition 'sequential', or a window such as 64"
+            )
+
+    @property
+    def policy(self) -> Policy:
+        """The way to back-propagate."""
+        return parse_policy(self.backprop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplesConfig(OptimizationConfig):
+    """Settings of training on examples, each a sequence that starts afresh, beside those of every task.
+
+    Args:
+        backprop: how gradients travel back through each: "full", "checkpointed:64MB", or a window such as "64".
+        sampling: scheduled sampling: the share of words that a decoder reads from its own predictions at the end of
+            training; it rises to that from 0 (Bengio et al. 2015).
+    """
+
+    batch: int = 64
+    epochs: int = 20
+    backprop: str = "full"
+    sampling: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_probability(sampling=self.sampling)
+        if len(self.backends) > 1:
+            raise ConfigError(f"'backend' is one for all layers here, not {self.backend}")
+        _ = self.policy
+
+    @property
+    def policy(self) -> Policy:
+        """The way to back-propagate."""
+        return parse_policy(self.backprop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run is made from: a task, and settings of the classes that belong to it."""
+
+    task: str = "lm"
+    data: Any = field(default_factory=DataConfig)
+    model: Any = field(default_factory=ModelConfig)
+    training: Any = field(default_factory=TrainingConfig)
     recipe: str | None = None
 
-    @staticmethod
-    def owner(name: str) -> str:
+    def owner(self, name: str) -> str:
         """Return which table a setting belongs to: data, model or training."""
-        for table, cls in (("data", DataConfig), ("model", ModelConfig), ("training", TrainingConfig)):
-            if name in cls.__dataclass_fields__:
+        tables = {"data": self.data, "model": self.model, "training": self.training}
+        for table, settings in tables.items():
+            if name in settings.__dataclass_fields__:
                 return table
-        known = (name for cls in (DataConfig, ModelConfig, TrainingConfig) for name in cls.__dataclass_fields__)
+        known = (name for settings in tables.values() for name in settings.__dataclass_fields__)
         raise ConfigError(f"unknown setting '{name}'{nearest(name, known)}")
 
     def with_settings(self, **settings: Any) -> RunConfig:

@@ -12,6 +12,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from recurra.training.task import Scale
+
 __all__ = ["BarReporter", "LineReporter", "Reporter", "make_reporter", "printable"]
 
 LINE_EVERY_S = 5.0
@@ -20,10 +22,9 @@ LINE_EVERY_S = 5.0
 class Reporter:
     """Shows nothing; the base of those that do. Keeps the time."""
 
-    def begin(self, total_steps: int, done_steps: int, tokens_per_step: int, path: Path, *, chars: bool) -> None:
-        """Start the clock. `chars` says that tokens are characters, so that bits per character are shown."""
-        self.total_steps, self.first_step, self.tokens_per_step = total_steps, done_steps, tokens_per_step
-        self.chars = chars
+    def begin(self, total_steps: int, done_steps: int, path: Path, scale: Scale) -> None:
+        """Start the clock."""
+        self.total_steps, self.first_step, self.scale = total_steps, done_steps, scale
         self.started = self.marked = time.monotonic()
         self.marked_step = done_steps
 
@@ -40,11 +41,11 @@ class Reporter:
         """Something to know."""
 
     def timing(self, step: int) -> dict[str, float]:
-        """Return seconds so far and tokens per second since the last call."""
+        """Return seconds so far and tokens (or examples) per second since the last call."""
         now = time.monotonic()
-        rate = (step - self.marked_step) * self.tokens_per_step / max(now - self.marked, 1e-9)
+        rate = (step - self.marked_step) * self.scale.per_step / max(now - self.marked, 1e-9)
         self.marked, self.marked_step = now, step
-        return {"step": step, "elapsed_s": round(now - self.started, 3), "tokens_per_s": round(rate, 1)}
+        return {"step": step, "elapsed_s": round(now - self.started, 3), f"{self.scale.unit}_per_s": round(rate, 1)}
 
     def describe(self, step: int, loss_nats: float, grad_norm: float) -> str:
         """One line on how training stands."""
@@ -52,8 +53,8 @@ class Reporter:
         rate = (step - self.first_step) / elapsed
         left = (self.total_steps - step) / rate if rate else math.inf
         return (
-            f"step {step}/{self.total_steps}  loss {loss_nats:.3f}  {_quality(loss_nats, self.chars)}  "
-            f"{rate * self.tokens_per_step:,.0f} tokens/s  gradient {grad_norm:.2f}  {_clock(left)} left"
+            f"step {step}/{self.total_steps}  loss {loss_nats:.3f}  {_quality(loss_nats, self.scale)}"
+            f"{rate * self.scale.per_step:,.0f} {self.scale.unit}/s  gradient {grad_norm:.2f}  {_clock(left)} left"
         )
 
     def __enter__(self) -> Self:
@@ -68,11 +69,12 @@ class Reporter:
 class LineReporter(Reporter):
     """Plain lines: one every few seconds and one per epoch, with a sample."""
 
-    def begin(self, total_steps: int, done_steps: int, tokens_per_step: int, path: Path, *, chars: bool) -> None:
+    def begin(self, total_steps: int, done_steps: int, path: Path, scale: Scale) -> None:
         """Say where the run is."""
-        super().begin(total_steps, done_steps, tokens_per_step, path, chars=chars)
+        super().begin(total_steps, done_steps, path, scale)
         self.printed = self.started
-        self.note(f"training in {path}: {total_steps:,} steps of {tokens_per_step:,} tokens" + _resumed(done_steps))
+        size = f"{scale.per_step:,} {scale.unit}"
+        self.note(f"training in {path}: {total_steps:,} steps of {size}" + _resumed(done_steps))
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -87,7 +89,7 @@ class LineReporter(Reporter):
 
     def epoch(self, row: dict[str, Any], sample: str) -> None:
         """Print the validation and the sample."""
-        self.note(_epoch_line(row, self.chars))
+        self.note(_epoch_line(row, self.scale))
         self.note(f"  | {_shorten(sample)}")
 
 
@@ -103,9 +105,9 @@ class BarReporter(Reporter):
         self.shown = 0.0
         self.task: TaskID
 
-    def begin(self, total_steps: int, done_steps: int, tokens_per_step: int, path: Path, *, chars: bool) -> None:
+    def begin(self, total_steps: int, done_steps: int, path: Path, scale: Scale) -> None:
         """Show the bar."""
-        super().begin(total_steps, done_steps, tokens_per_step, path, chars=chars)
+        super().begin(total_steps, done_steps, path, scale)
         self.note(f"training in {path}" + _resumed(done_steps))
         self.task = self.progress.add_task("training", total=total_steps, completed=done_steps, text="")
 
@@ -123,7 +125,7 @@ class BarReporter(Reporter):
 
     def epoch(self, row: dict[str, Any], sample: str) -> None:
         """Print the validation and the sample above the bar."""
-        self.note(_epoch_line(row, self.chars))
+        self.note(_epoch_line(row, self.scale))
         self.note(f"  | {_shorten(sample)}")
 
     def note(self, text: str) -> None:
@@ -145,21 +147,20 @@ def make_reporter() -> Reporter:
     return BarReporter() if sys.stderr.isatty() else LineReporter()
 
 
-def _quality(loss_nats: float, chars: bool) -> str:
-    if chars:
-        return f"{loss_nats / math.log(2):.3f} bits/char"
-    return f"perplexity {math.exp(min(loss_nats, 50)):.2f}"
+def _quality(loss_nats: float, scale: Scale) -> str:
+    return f"{scale.quality(loss_nats)}  " if scale.quality else ""
 
 
-def _epoch_line(row: dict[str, Any], chars: bool) -> str:
-    parts = [f"epoch {row['epoch']}  step {row['step']}"]
+def _epoch_line(row: dict[str, Any], scale: Scale) -> str:
+    line = f"epoch {row['epoch']}  step {row['step']}  "
     if "loss_nats" in row:
-        parts.append(f"loss {row['loss_nats']:.4f}")
+        line += f"loss {row['loss_nats']:.4f}  "
     if "valid_loss_nats" in row:
-        parts.append(f"validation {row['valid_loss_nats']:.4f}")
-        parts.append(_quality(row["valid_loss_nats"], chars))
-        parts.append(f"accuracy {row['valid_accuracy']:.4f}")
-    return "  ".join(parts)
+        line += f"validation {row['valid_loss_nats']:.4f}  {_quality(row['valid_loss_nats'], scale)}"
+    for name, value in row.items():
+        if name.startswith("valid_") and name not in ("valid_loss_nats", "valid_perplexity"):
+            line += f"{name.removeprefix('valid_').replace('_', ' ')} {value:.4f}  "
+    return line.rstrip()
 
 
 def printable(text: str) -> str:

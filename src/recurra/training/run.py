@@ -7,15 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from recurra.checkpoint import RunDirectory, named_failures
-from recurra.config import as_mapping, from_mapping
-from recurra.data import Corpus, Tokenizer, load_tokenizer
+from recurra.checkpoint import RunDirectory
+from recurra.config import as_mapping
+from recurra.data import Tokenizer
 from recurra.errors import ConfigError, RunError
 from recurra.figures import plot_curves, verdict
-from recurra.models import LanguageModel
 from recurra.training.config import RunConfig
+from recurra.training.task import Task
+from recurra.training.tasks import TASKS, config_from_mapping
 
 __all__ = ["Run", "check_fits", "draw_report", "free_path"]
 
@@ -29,7 +30,7 @@ class Run:
         model: in evaluation mode, with the weights to use.
     """
 
-    def __init__(self, directory: RunDirectory, config: RunConfig, model: LanguageModel) -> None:
+    def __init__(self, directory: RunDirectory, config: RunConfig, model: Any) -> None:
         self.directory = directory
         self.config = config
         self.model = model
@@ -46,13 +47,13 @@ class Run:
         """
         directory = RunDirectory.open(path)
         try:
-            config = from_mapping(RunConfig, directory.read_config(), str(directory.config_file))
+            config = config_from_mapping(directory.read_config(), str(directory.config_file))
         except ConfigError as error:
             raise RunError(str(error)) from error
         name = config.model.cell
         if ":" in name and not trust and cell != name:
             raise RunError(f"{path} uses the cell {name}, which is code; allow it with --cell {name} or --trust")
-        model = LanguageModel(load_tokenizer(directory.tokenizer_file), config.model)
+        model: Any = TASKS[config.task].load_model(directory, config)
         if weights:
             tensors = directory.read_model()
             check_fits(model, tensors, directory)
@@ -60,12 +61,10 @@ class Run:
         return cls(directory, config, model.eval())
 
     @staticmethod
-    def describe(directory: RunDirectory, config: RunConfig, corpus: Corpus) -> None:
-        """Write what a run is made from: settings, vocabulary, tokens."""
+    def describe(directory: RunDirectory, config: RunConfig, task: Task) -> None:
+        """Write what a run is made from: settings, vocabularies, data."""
         directory.write_config(as_mapping(config))
-        with named_failures(directory.tokenizer_file):
-            corpus.tokenizer.save(directory.tokenizer_file)
-        corpus.save(directory.tokens)
+        task.describe(directory)
 
     @property
     def path(self) -> Path:
@@ -74,13 +73,14 @@ class Run:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary."""
-        return self.model.vocabulary
+        """The vocabulary of a language model."""
+        vocabulary: Tokenizer = self.model.vocabulary
+        return vocabulary
 
     @cached_property
-    def corpus(self) -> Corpus:
-        """The tokens that it was trained and validated on, memory-mapped."""
-        return Corpus.load(self.directory.tokens)
+    def data(self) -> Any:
+        """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
+        return TASKS[self.config.task].load_data(self.directory)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def free_path(path: Path) -> Path:
     return candidate
 
 
-def check_fits(model: LanguageModel, weights: Mapping[str, Tensor], directory: RunDirectory) -> None:
+def check_fits(model: nn.Module, weights: Mapping[str, Tensor], directory: RunDirectory) -> None:
     """Raise RunError unless the weights are those of the model that the settings describe."""
     expected = model.state_dict()
     for name in sorted(expected.keys() | weights.keys()):

@@ -1,4 +1,4 @@
-"""The trainer: windows of a stream, the state carried between them, and a run directory that survives anything."""
+"""The trainer: batch after batch, the state carried between them, and a run directory that survives anything."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ import torch
 from torch import Tensor
 
 from recurra.checkpoint import Generation, RunDirectory
-from recurra.data import Batch, Corpus, check_continues
 from recurra.errors import ConfigError, DivergedError
-from recurra.evaluation import Score
-from recurra.models import LanguageModel
-from recurra.state import detach, from_named, named_leaves
+from recurra.state import detach, named_leaves
 from recurra.training.averaging import WeightAverage
-from recurra.training.config import RunConfig, TrainingConfig
+from recurra.training.config import OptimizationConfig, RunConfig
 from recurra.training.interruption import Interruption
-from recurra.training.objective import check_policy, objective
 from recurra.training.optimization import (
     as_values,
     clip_gradients,
@@ -33,49 +29,49 @@ from recurra.training.optimization import (
 )
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, check_fits, draw_report, free_path
-from recurra.training.streams import count_steps, make_stream
-from recurra.training.validation import validate
+from recurra.training.task import Task, Validation
+from recurra.training.tasks import task_of
 
 __all__ = ["Trainer"]
 
 CHECKPOINT_EVERY_S = 30.0
 REPORTS_PER_RUN = 200
-SAMPLE_TOKENS = 120
-NO_SUMS = {"nats": 0.0, "norm": 0.0, "windows": 0, "lr": 0.0}
-"""What is added up from one line of metrics to the next: loss, gradient norm, windows; and the last learning rate."""
+NO_SUMS = {"nats": 0.0, "norm": 0.0, "batches": 0, "lr": 0.0}
+"""What is added up from one line of metrics to the next: loss, gradient norm, batches; and the last learning rate."""
 
 
 class Trainer:
-    """Trains a language model on a corpus.
+    """Trains a model on its data: a language model on a corpus, a classifier on labelled examples, and so on.
 
-    Each window of the stream is one optimizer step: forward from the carried state, back-propagation within the
-    window, clipping, update; then the state is detached and carried on. The run directory always holds what is needed
-    to continue from a recent step with the same bits.
+    Each batch is one optimizer step: forward, for a stream from the carried state, back-propagation, clipping, update;
+    then the state is detached and carried on. The run directory always holds what is needed to continue from a recent
+    step with the same bits.
 
     Args:
-        out: run directory to make; default ``runs/<corpus>-<cell>``, numbered when it exists.
-        config: settings; or give those of `TrainingConfig` one by one as keywords.
+        model: of any task in `recurra.training.TASKS`.
+        data: a `Corpus` for a language model, else what that task makes.
+        out: run directory to make; default ``runs/<data>-<cell>``, numbered when it exists.
+        config: settings, for a language model `TrainingConfig`; or give them one by one as keywords.
         reporter: shows progress; default a progress bar on a terminal, plain lines elsewhere.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
-        corpus: Corpus,
+        model: Any,
+        data: Any,
         *,
         out: str | Path | None = None,
-        config: TrainingConfig | None = None,
+        config: OptimizationConfig | None = None,
         recipe: str | None = None,
         reporter: Reporter | None = None,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
             raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
-        if model.vocabulary.digest != corpus.vocabulary.digest:
-            raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
-        self.model = model
-        self.corpus = corpus
-        self.config = config or TrainingConfig.of(**settings)
+        kind = task_of(model)
+        self.task: Task = kind(model, data, config or kind.training_settings.of(**settings))
+        self.task.check()
+        self.model, self.data = model, data
         self.recipe = recipe
         self.out = out
         self.reporter = reporter or make_reporter()
@@ -93,7 +89,7 @@ class Trainer:
         run = Run.load(path, cell=cell, weights=False)
         trainer = cls(
             run.model,
-            run.corpus,
+            run.data,
             out=path,
             config=run.config.training,
             recipe=run.config.recipe,
@@ -101,6 +97,11 @@ class Trainer:
         )
         trainer.directory = run.directory
         return trainer
+
+    @property
+    def config(self) -> Any:
+        """The settings of training."""
+        return self.task.config
 
     def fit(self, epochs: int | None = None, steps: int | None = None) -> Run:
         """Train to the end and return the run.
@@ -114,7 +115,7 @@ class Trainer:
             if self.directory is not None:
                 raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
             changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
-            self.config = replace(self.config, **changes)
+            self.task.config = replace(self.config, **changes)
         self._prepare()
         with self._interruption, self.reporter:
             while not self._finished:
@@ -124,16 +125,6 @@ class Trainer:
         return Run.load(self._run.path, cell=self.model.config.cell)
 
     # -- setting out ----------------------------------------------------------------------------------------------
-
-    def _settle_backend(self) -> None:
-        """Find out what "auto" is here, once, so that the run goes on with it wherever it is resumed."""
-        layers = len(self.config.backends)
-        if layers not in (1, self.model.stack.num_layers):
-            raise ConfigError(f"'backend' names {layers} layers, but the model has {self.model.stack.num_layers}")
-        if self.config.backend == "auto":
-            sample = torch.zeros(1, self.config.batch, self.model.embedding.embedding_dim, device=self.device)
-            found = self.model.stack.paths(sample)
-            self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
 
     def _prepare(self) -> None:
         config = self.config
@@ -145,20 +136,18 @@ class Trainer:
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
         self.model.to(self.device).train()
-        self._settle_backend()
+        self.task.device = self.device
+        note = self.task.prepare(fresh=self.directory is None)
+        if note is not None:
+            self.reporter.note(note)
         config = self.config
-        if not len(self.corpus.valid) and (config.patience or config.schedule == "plateau"):
+        if not self.task.has_validation and (config.patience or config.schedule == "plateau"):
             raise ConfigError("patience and the plateau schedule need a validation part; give one with --valid")
-        self.rows = config.batch
-        self.span = config.policy.span
-        self.total_steps = config.steps or count_steps(self.corpus.train, config)
-        first = make_stream(self.corpus.train, config, 0)[0].to(self.device)
-        if (cost := check_policy(self.model, config, first)) is not None:
-            self.reporter.note(f"back-propagation {cost}")
+        self.total_steps = config.steps or self.task.count_steps()
         self.optimizer = make_optimizer(self.model, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
-        self.epoch = self.window = self.step = self.stale_epochs = 0
+        self.epoch = self.batch = self.step = self.stale_epochs = 0
         self.best_loss = math.inf
         self.state: Any = None
         self.sums = dict(NO_SUMS)
@@ -168,28 +157,30 @@ class Trainer:
             self._begin()
         else:
             self._restore()
-        chars = self.model.vocabulary.kind == "char"
-        self.reporter.begin(self.total_steps, self.step, self.rows * self.span, self._run.path, chars=chars)
+        self.reporter.begin(self.total_steps, self.step, self._run.path, self.task.scale)
 
     def _begin(self) -> None:
         torch.manual_seed(self.config.seed)
-        default = f"runs/{self.corpus.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
+        default = f"runs/{self.data.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
         path = Path(self.out) if self.out is not None else free_path(Path(default))
         self.directory = RunDirectory.create(path)
         config = RunConfig(
-            data=self.corpus.config, model=self.model.config, training=self._resolved_config(), recipe=self.recipe
+            task=self.task.name,
+            data=self.data.config,
+            model=self.model.config,
+            training=self._resolved_config(),
+            recipe=self.recipe,
         )
         try:
-            Run.describe(self.directory, config, self.corpus)
+            Run.describe(self.directory, config, self.task)
             self._write_generation()
         except BaseException:
             # Without its first checkpoint it is no run: nothing is left behind.
             shutil.rmtree(path, ignore_errors=True)
             raise
 
-    def _resolved_config(self) -> TrainingConfig:
-        resolved: dict[str, Any] = {"threads": torch.get_num_threads(), "device": self.device.type}
-        return replace(self.config, **resolved)
+    def _resolved_config(self) -> Any:
+        return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
 
     @property
     def _run(self) -> RunDirectory:
@@ -204,19 +195,16 @@ class Trainer:
         return done or self.stopped_early
 
     def _train_epoch(self) -> None:
-        stream = make_stream(self.corpus.train, self.config, self.epoch)
-        previous = stream[self.window - 1] if self.window else None
+        stream = self.task.stream(self.epoch)
+        previous = stream[self.batch - 1] if self.batch else None
         report_every = max(1, self.total_steps // REPORTS_PER_RUN)
-        while self.window < len(stream) and self.step < self.total_steps:
-            batch = stream[self.window]
-            if previous is None or self.config.partition == "random":
-                self.state = None
-            else:
-                check_continues(previous, batch)
-            self._train_window(batch)
+        while self.batch < len(stream) and self.step < self.total_steps:
+            batch = stream[self.batch]
+            self.state = self.task.carry(previous, batch, self.state)
+            self._train_batch(batch)
             previous = batch
-            # The last window of an epoch is reported with its validation.
-            at_end = self.window == len(stream) or self.step == self.total_steps
+            # The last batch of an epoch is reported with its validation.
+            at_end = self.batch == len(stream) or self.step == self.total_steps
             if self.step % report_every == 0 and not at_end:
                 self._report()
             interrupted = self._interruption.requested
@@ -226,8 +214,9 @@ class Trainer:
                 self._say_how_to_resume()
                 raise KeyboardInterrupt
 
-    def _train_window(self, batch: Batch) -> None:
-        loss, nats, state = objective(self.model, self.config, batch.to(self.device), self.state)
+    def _train_batch(self, batch: Any) -> None:
+        progress = self.step / max(1, self.total_steps)
+        loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
         self.optimizer.zero_grad()
         loss.backward()
         norm = clip_gradients(self.model, self.config)
@@ -235,17 +224,17 @@ class Trainer:
         if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
             self._diverged(nats_value, norm_value)
         self.sums["lr"] = self.optimizer.param_groups[0]["lr"]
-        with scaled_rate(self.optimizer, self.config.policy.rate(len(batch.inputs))):
+        with scaled_rate(self.optimizer, self.task.rate(batch)):
             self.optimizer.step()
         if per_step(self.schedule):
             self.schedule.step()
         self.average.update(self.step)
-        self.state = detach(state)
+        self.state = None if state is None else detach(state)
         self.step += 1
-        self.window += 1
+        self.batch += 1
         self.sums["nats"] += nats_value
         self.sums["norm"] += norm_value
-        self.sums["windows"] += 1
+        self.sums["batches"] += 1
         self.reporter.step(self.step, nats_value, norm_value)
 
     def _check_weights(self) -> None:
@@ -275,7 +264,7 @@ class Trainer:
         try:
             score = self.validate()
         except KeyboardInterrupt:
-            # Nothing but the progress has changed since the last window: the validation is done again on resuming.
+            # Nothing but the progress has changed since the last batch: the validation is done again on resuming.
             self._write_generation()
             self._say_how_to_resume()
             raise
@@ -283,7 +272,7 @@ class Trainer:
             self._diverged(score.loss_nats, math.nan)
         improved = score is None or score.loss_nats < self.best_loss
         self.epoch += 1
-        self.window = 0
+        self.batch = 0
         if score is not None:
             self.best_loss = min(self.best_loss, score.loss_nats)
             self.stale_epochs = 0 if improved else self.stale_epochs + 1
@@ -301,10 +290,10 @@ class Trainer:
             self.reporter.note(f"stopped early: no better validation loss in {self.stale_epochs} epochs")
         self._write_generation()
 
-    def validate(self) -> Score | None:
+    def validate(self) -> Validation | None:
         """Score the validation part by the protocol of the training, or return None where there is none."""
         with self.average.in_use():
-            return validate(self.model, self.corpus.valid, self.config, progress=self._validating)
+            return self.task.validate(self._validating)
 
     def _validating(self, done: int, total: int) -> None:
         self.reporter.validating(done, total)
@@ -313,16 +302,15 @@ class Trainer:
 
     # -- reports --------------------------------------------------------------------------------------------------
 
-    def _report(self, score: Score | None = None, sample: str | None = None) -> None:
+    def _report(self, score: Validation | None = None, sample: str | None = None) -> None:
         row: dict[str, Any] = {"step": self.step, "epoch": self.epoch}
-        if windows := self.sums["windows"]:
-            row["loss_nats"] = self.sums["nats"] / windows
-            row["grad_norm"] = self.sums["norm"] / windows
+        if batches := self.sums["batches"]:
+            row["loss_nats"] = self.sums["nats"] / batches
+            row["grad_norm"] = self.sums["norm"] / batches
             row["lr"] = self.sums["lr"]
         if score is not None:
             row["valid_loss_nats"] = score.loss_nats
-            row["valid_perplexity"] = score.perplexity if math.isfinite(score.perplexity) else None
-            row["valid_accuracy"] = score.accuracy
+            row |= {f"valid_{name}": value for name, value in score.metrics.items()}
         self.sums = dict(NO_SUMS)
         self._run.append_metrics(row)
         self._run.append_timing(self.reporter.timing(self.step))
@@ -332,7 +320,7 @@ class Trainer:
 
     def _sample(self) -> str:
         with self.average.in_use():
-            return self.model.generate(tokens=SAMPLE_TOKENS, seed=self.config.seed + self.epoch, temperature=0.8)
+            return self.task.sample(self.epoch)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -349,7 +337,7 @@ class Trainer:
             named["random.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {
             "epoch": self.epoch,
-            "window": self.window,
+            "batch": self.batch,
             "step": self.step,
             "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
             "stale_epochs": self.stale_epochs,
@@ -378,8 +366,8 @@ class Trainer:
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
         self.average.mean = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
         if "state" in parts:
-            self.state = from_named(self.model.zero_state(1, self.config.policy.within[1]), parts["state"])
-        self.epoch, self.window, self.step = values["epoch"], values["window"], values["step"]
+            self.state = self.task.restore_state(parts["state"])
+        self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]

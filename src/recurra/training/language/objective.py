@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,25 +13,12 @@ from recurra.engine import Checkpointed, Schedule, unroll
 from recurra.engine.policy import slice_time
 from recurra.layers import weight_drop
 from recurra.models import LanguageModel
+from recurra.training.task import Objective
 
 if TYPE_CHECKING:
     from recurra.training.config import TrainingConfig
 
-__all__ = ["Objective", "check_policy", "objective"]
-
-
-class Objective(NamedTuple):
-    """What a window gives.
-
-    Args:
-        loss: what is minimised, with a graph.
-        nats: mean nats per predicted token.
-        state: to be carried to the next window.
-    """
-
-    loss: Tensor
-    nats: Tensor
-    state: Any
+__all__ = ["check_policy", "objective"]
 
 
 def objective(model: LanguageModel, config: TrainingConfig, batch: Batch, state: Any) -> Objective:
