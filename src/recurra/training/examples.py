@@ -1,0 +1,184 @@
+"""Tasks on examples: a label, labels, or a text for each input, which all start afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from recurra.checkpoint import RunDirectory, named_failures
+from recurra.data.examples import Dataset, DatasetConfig, ExampleBatch, load_formats, save_formats
+from recurra.errors import ConfigError
+from recurra.models import (
+    Captioner,
+    CaptionerConfig,
+    ClassifierConfig,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    SequenceClassifier,
+    SequenceTagger,
+    TaggerConfig,
+)
+from recurra.training.config import ExamplesConfig, RunConfig
+from recurra.training.task import Objective, Progress, Scale, Task, Validation
+
+__all__ = ["CaptionTask", "ClassifyTask", "ExamplesTask", "TagTask", "TranslateTask"]
+
+VALIDATION_ROWS = 256
+LONGEST_SHOWN = 60
+
+
+class ExamplesTask(Task):
+    """Batches of examples of like length, in another order in every epoch; nothing is carried between them."""
+
+    data_settings = DatasetConfig
+    training_settings = ExamplesConfig
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    data: Dataset
+    config: ExamplesConfig
+
+    @classmethod
+    def default_config(cls) -> RunConfig:
+        """Return the settings of a run for which nothing is asked."""
+        return RunConfig(
+            task=cls.name,
+            data=DatasetConfig(task=cls.name, source=""),
+            model=cls.model_settings(),
+            training=ExamplesConfig(**cls.training_defaults),
+        )
+
+    @classmethod
+    def make_data(cls, config: RunConfig, progress: Progress | None = None) -> Dataset:
+        """Read, check and split the examples."""
+        return Dataset.build(config.data, progress=progress)
+
+    @classmethod
+    def make_model(cls, config: RunConfig, data: Dataset) -> Any:
+        """Build the model for the inputs and targets of a data set."""
+        return cls.model_class(data.input, data.target, config.model)
+
+    def describe(self, directory: RunDirectory) -> None:
+        """Write how inputs and targets become numbers, and the examples."""
+        with named_failures(directory.path):
+            save_formats(directory.path, self.data.input, self.data.target)
+        self.data.save(directory.examples)
+
+    @classmethod
+    def load_model(cls, directory: RunDirectory, config: RunConfig) -> Any:
+        """Build the model of a run."""
+        return cls.model_class(*load_formats(directory.path), config.model)
+
+    @classmethod
+    def load_data(cls, directory: RunDirectory) -> Dataset:
+        """Read the examples of a run."""
+        return Dataset.load(directory.examples)
+
+    def check(self) -> None:
+        """Raise ConfigError if the model reads or says something else than the examples hold."""
+        model, data = self.model, self.data
+        if model.input.as_mapping() != data.input.as_mapping() or model.target.as_mapping() != data.target.as_mapping():
+            raise ConfigError("the model was built for other examples; build it with data.input and data.target")
+
+    def prepare(self, fresh: bool) -> str | None:
+        """Let the model see its inputs once before the first step, for the scales of what it reads."""
+        if fresh:
+            self.model.fit_input([x for x, _ in self.data.encoded["train"]])
+        return None
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are examples to validate with."""
+        return len(self.data.valid) > 0
+
+    @property
+    def scale(self) -> Scale:
+        """Examples."""
+        return Scale("examples", min(self.config.batch, len(self.data.train)))
+
+    def stream(self, epoch: int) -> Sequence[ExampleBatch]:
+        """Return the batches of an epoch."""
+        return self.data.stream(batch=self.config.batch, seed=self.config.seed, epoch=epoch)
+
+    def objective(self, batch: ExampleBatch, state: Any, progress: float) -> Objective:
+        """Read a batch; a decoder reads the more of its own predictions, the more of the steps are done."""
+        config = self.config
+        loss = self.model.loss(
+            batch, sampling=config.sampling * progress, backprop=config.policy, backend=config.backend
+        )
+        mean = loss.nats / loss.count.clamp(min=1)
+        return Objective(mean, mean.detach(), None)
+
+    def restore_state(self, leaves: Mapping[str, Tensor]) -> None:
+        """There is none."""
+
+    @torch.inference_mode()
+    def validate(self, progress: Progress) -> Validation | None:
+        """Return loss and accuracy on the validation examples: of labels, or of tokens given those before."""
+        if not self.has_validation:
+            return None
+        was_training = self.model.training
+        self.model.eval()
+        nats, count, correct = 0.0, 0, 0
+        try:
+            stream = self.data.stream(batch=VALIDATION_ROWS, shuffle=False, part="valid")
+            for k in range(len(stream)):
+                loss = self.model.loss(stream[k].to(self.device))
+                nats, count = nats + float(loss.nats), count + int(loss.count)
+                correct += int(loss.correct)
+                progress(k + 1, len(stream))
+        finally:
+            self.model.train(was_training)
+        return Validation(nats / max(count, 1), {"accuracy": correct / max(count, 1)})
+
+    def sample(self, number: int) -> str:
+        """Show what is said about one of the validation examples, and the truth where that differs."""
+        examples = self.data.valid if self.has_validation else self.data.train
+        chosen = number % len(examples)
+        (prediction,) = self.model.predict([examples.inputs[chosen]])
+        said, truth = prediction.said, examples.targets[chosen] if examples.targets else None
+        wanted = "" if truth == said else f"  (wanted: {_shown(truth)})"
+        read = examples.inputs[chosen]
+        shown = _shown(read) if isinstance(read, str | list) else examples.places[chosen]
+        return f"{shown} -> {_shown(said)}{wanted}"
+
+
+class ClassifyTask(ExamplesTask):
+    """Many to one: a label for a whole input."""
+
+    name = "classify"
+    model_class = SequenceClassifier
+    model_settings = ClassifierConfig
+
+
+class TagTask(ExamplesTask):
+    """Many to many, aligned: a label for each step."""
+
+    name = "tag"
+    model_class = SequenceTagger
+    model_settings = TaggerConfig
+
+
+class TranslateTask(ExamplesTask):
+    """Many to many, not aligned: a text for a text."""
+
+    name = "translate"
+    model_class = EncoderDecoder
+    model_settings = EncoderDecoderConfig
+
+
+class CaptionTask(ExamplesTask):
+    """One to many: a text for a picture."""
+
+    name = "caption"
+    model_class = Captioner
+    model_settings = CaptionerConfig
+
+
+def _shown(said: Any) -> str:
+    """Return a text, or labels one after the other, cut where they are long."""
+    if not isinstance(said, str):
+        said = ("" if all(len(each) == 1 for each in said) else " ").join(said)
+    return said if len(said) <= LONGEST_SHOWN else f"{said[: LONGEST_SHOWN - 1]}…"
