@@ -58,7 +58,7 @@ def naive_bayes(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[str
         input: of the model; its tokenizer tells what it reads.
     Returns: (name, with the number of training texts if not all are counted; labels).
     """
-    text, bayes = (need(f"sklearn.{part}", "naive Bayes") for part in ("feature_extraction.text", "naive_bayes"))
+    text, bayes = (need(f"sklearn.{part}") for part in ("feature_extraction.text", "naive_bayes"))
     by_character = input.tokenizer.kind in ("char", "byte")
     name = "naive Bayes on " + ("1-3 characters" if by_character else "words")
     characters = sum(len(as_text(raw, input)) for raw in train.inputs)

@@ -61,7 +61,7 @@ def all_labels(known: Sequence[str], truth: Iterable[str]) -> list[str]:
 
 def score_labels(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> LabelScores:
     """Compare labels one by one. What is divided by nothing is 0."""
-    metrics = need("sklearn.metrics", "measuring labels")
+    metrics = need("sklearn.metrics")
     number = {label: n for n, label in enumerate(labels)}
     true, said = (np.fromiter((number[label] for label in side), np.int64, len(side)) for side in (truth, predicted))
     every = np.arange(len(labels))
@@ -74,4 +74,5 @@ def score_labels(truth: Sequence[str], predicted: Sequence[str], labels: Sequenc
         for n in occurs
     }
     counts = metrics.confusion_matrix(true, said, labels=every).tolist()
-    return LabelScores(float((true == said).mean()), *map(float, macro[:3]), list(labels), counts, classes)
+    precision, recall, f1 = map(float, macro[:3])
+    return LabelScores(float((true == said).mean()), precision, recall, f1, list(labels), counts, classes)

@@ -31,31 +31,30 @@ def nearest_texts(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[s
     Returns: (name, with the number of training texts if not all are searched; targets).
     """
     texts = [as_text(raw, input) for raw in train.inputs]
-    found = None if sum(map(len, texts)) > MOST_CHARACTERS else _similar(texts, inputs, input, MOST_PRODUCTS)
-    if found is None:
+    total = len(train)
+    if sum(map(len, texts)) > MOST_CHARACTERS:
         train = sample(train, FEWER)
-        found = _similar([as_text(raw, input) for raw in train.inputs], inputs, input)
-    return _name(train, len(texts)), _targets(train, found)
-
-
-def _similar(
-    texts: Sequence[str], inputs: Sequence[Any], input: Any, most: int | None = None
-) -> NDArray[np.int64] | None:
-    """Return the number of the text most like each input; None if that takes more than so many products."""
-    library = need("sklearn.feature_extraction.text", "the nearest neighbour")
-    try:
-        counter = library.TfidfVectorizer(analyzer="char", ngram_range=(2, 4), lowercase=input.lowercase)
-        known = counter.fit_transform(texts)
-    except ValueError:  # no text has two characters
-        counter = library.TfidfVectorizer(analyzer="char", lowercase=input.lowercase)
-        known = counter.fit_transform(texts)
-    asked = counter.transform(as_text(raw, input) for raw in inputs)
-    products = int(np.bincount(known.indices, minlength=known.shape[1])[asked.indices].sum())
-    if most is not None and products > most:
-        return None
+        texts = [as_text(raw, input) for raw in train.inputs]
+    known, asked = _weigh(texts, [as_text(raw, input) for raw in inputs])
+    if _products(known, asked) > MOST_PRODUCTS and len(train) > FEWER:
+        train = sample(train, FEWER)
+        known, asked = _weigh([as_text(raw, input) for raw in train.inputs], [as_text(raw, input) for raw in inputs])
     columns = known.T.tocsr()
     pieces = [asked[start : start + ROWS] @ columns for start in range(0, len(inputs), ROWS)]
-    return np.concatenate([np.asarray(piece.argmax(1)).ravel() for piece in pieces])
+    return _name(train, total), _targets(train, np.concatenate([np.ravel(piece.argmax(1)) for piece in pieces]))
+
+
+def _weigh(known: Sequence[str], asked: Sequence[str]) -> tuple[Any, Any]:
+    """Return the TF-IDF of 2 to 4 characters of both, sparse, rows of length 1; of single ones if none has two."""
+    library = need("sklearn.feature_extraction.text")
+    shortest = 2 if any(len(text.strip()) > 1 for text in known) else 1
+    counter = library.TfidfVectorizer(analyzer="char", ngram_range=(shortest, 4), lowercase=False)
+    return counter.fit_transform(known), counter.transform(asked)
+
+
+def _products(known: Any, asked: Any) -> int:
+    """Return how many numbers are multiplied to compare all rows of two sparse matrices."""
+    return int(np.bincount(known.indices, minlength=known.shape[1])[asked.indices].sum())
 
 
 def nearest_pictures(input: Any, train: Examples, pictures: Sequence[Any]) -> tuple[str, list[str]]:

@@ -54,7 +54,7 @@ def score_texts(written: Sequence[str], truth: Sequence[str]) -> dict[str, float
 
     BLEU counts words; where most references are a single one, as in scripts without spaces, it counts characters.
     """
-    sacrebleu = need("sacrebleu", "measuring texts")
+    sacrebleu = need("sacrebleu")
     cut = "13a" if _unit(truth) == "words" else "char"
     same = sum(" ".join(a.split()) == " ".join(b.split()) for a, b in zip(written, truth, strict=True))
     return {

@@ -1,29 +1,32 @@
-"""Libraries that only some tasks need, loaded when they are."""
+"""Libraries that only some tasks need, loaded when they are used."""
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import Any
 
 from recurra.errors import DataError
 
 __all__ = ["need"]
 
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "kaldi_native_fbank": "kaldi-native-fbank"}
-"""Names in the package index, where they differ from those that are imported."""
+WHAT_FOR = {
+    "pandas": ("reading tables", "pandas"),
+    "soundfile": ("reading sounds", "soundfile"),
+    "kaldi_native_fbank": ("reading sounds", "kaldi-native-fbank"),
+    "scipy": ("changing the rate of sounds", "scipy"),
+    "PIL": ("reading pictures", "pillow"),
+    "sklearn": ("measuring classifications", "scikit-learn"),
+    "sacrebleu": ("measuring texts", "sacrebleu"),
+}
 
 
-def need(module: str, purpose: str) -> Any:
-    """Import a module of the extra ``tasks``.
+def need(module: str) -> Any:
+    """Return a module of the extra ``recurra[tasks]``, such as ``pandas`` or ``PIL.Image``.
 
-    Args:
-        purpose: what it is needed for, such as ``"reading tables"``.
     Raises: DataError if it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError:
-        root = module.partition(".")[0]
-        raise DataError(
-            f'{purpose} needs {PACKAGES.get(root, root)}; install it with: pip install "recurra[tasks]"'
-        ) from None
+        purpose, package = WHAT_FOR[module.partition(".")[0]]
+        raise DataError(f'{purpose} needs {package}; install it with: pip install "recurra[tasks]"') from None
