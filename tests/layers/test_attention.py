@@ -36,8 +36,7 @@ def scalar_scores(model, q, places):
     U, b, v = model.U.tolist(), model.b.tolist(), model.v.tolist()
     return [
         sum(
-            v[a]
-            * math.tanh(sum(W[a][i] * q[i] for i in range(Q)) + sum(U[a][j] * k[j] for j in range(K)) + b[a])
+            v[a] * math.tanh(sum(W[a][i] * q[i] for i in range(Q)) + sum(U[a][j] * k[j] for j in range(K)) + b[a])
             for a in range(len(v))
         )
         for k in places
