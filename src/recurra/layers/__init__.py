@@ -1,5 +1,7 @@
 """Torch modules that run cells through time; public as `recurra.nn`."""
 
+from recurra.layers.bidirectional import Bidirectional
+from recurra.layers.pooling import Pooling
 from recurra.layers.projected_loss import projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.layers.rnn import GRU, LSTM, RNN
@@ -9,7 +11,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Bidirectional",
     "LockedDropout",
+    "Pooling",
     "Stack",
     "Zoneout",
     "embedding_dropout",
