@@ -1,6 +1,8 @@
 """Torch modules that run cells through time; public as `recurra.nn`."""
 
 from recurra.layers.attention import ATTENTIONS, AdditiveAttention, Attention, DotAttention, Memory
+from recurra.layers.bidirectional import Bidirectional
+from recurra.layers.pooling import Pooling
 from recurra.layers.projected_loss import projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.layers.rnn import GRU, LSTM, RNN
@@ -13,9 +15,11 @@ __all__ = [
     "RNN",
     "AdditiveAttention",
     "Attention",
+    "Bidirectional",
     "DotAttention",
     "LockedDropout",
     "Memory",
+    "Pooling",
     "Stack",
     "Zoneout",
     "embedding_dropout",

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recurra.engine.products import product
 from recurra.errors import ShapeError
+from recurra.layers.padding import valid_steps, zero_padding
 
 __all__ = ["ATTENTIONS", "AdditiveAttention", "Attention", "DotAttention", "Memory"]
 
@@ -58,9 +59,8 @@ class Attention(nn.Module):
         if lengths is None:
             lengths = torch.full(places.shape[1:2], len(places), dtype=torch.int64)
         lengths = lengths.to(places.device)
-        values = places.transpose(0, 1)
         # zero times a weight of zero is zero; what is no number would spread
-        values = values.masked_fill(~_valid(lengths, len(places)).unsqueeze(-1), 0).contiguous()
+        values = zero_padding(places, lengths).transpose(0, 1).contiguous()
         return Memory(values, self._keys(values), lengths)
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Attention(nn.Module):
             context, weights = self(queries.unsqueeze(0), memory)
             return context.squeeze(0), weights.squeeze(0)
         scores = self._scores(queries.transpose(0, 1), memory.keys)
-        valid = _valid(memory.lengths, memory.keys.shape[1]).unsqueeze(1)
+        valid = valid_steps(memory.lengths, memory.keys.shape[1]).T.unsqueeze(1)
         weights = torch.softmax(scores.masked_fill(~valid, -math.inf), -1)
         return torch.bmm(weights, memory.values).transpose(0, 1), weights.transpose(0, 1)
 
@@ -151,11 +151,6 @@ class AdditiveAttention(Attention):
 
 ATTENTIONS: dict[str, type[Attention]] = {"additive": AdditiveAttention, "dot": DotAttention}
 """By name."""
-
-
-def _valid(lengths: Tensor, places: int) -> Tensor:
-    """(B, S) bool: is place s within the row?"""
-    return torch.arange(places, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def _uniform(*shape: int) -> nn.Parameter:
