@@ -16,6 +16,7 @@ from recurra.errors import RecurraError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
 from recurra.evaluation.sampling import as_text, check_assessable
+from recurra.models.prediction import evaluating
 
 __all__ = ["assess_writer", "score_texts"]
 
@@ -69,7 +70,6 @@ def _unit(truth: Sequence[str]) -> str:
     return "words" if 2 * several >= len(truth) else "characters"
 
 
-@torch.no_grad()
 def _loss(model: Any, examples: Examples) -> dict[str, float]:
     """Return the mean nats per token of the true texts, of those that the model can read and write."""
     encoded = []
@@ -79,18 +79,15 @@ def _loss(model: Any, examples: Examples) -> dict[str, float]:
         except RecurraError:  # its tokens were never seen
             continue
     encoded.sort(key=lambda pair: len(pair[1]))
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    was_training, nats, count = model.training, 0.0, 0
-    model.eval()
-    try:
+    device = next(model.parameters()).device
+    nats, count = 0.0, 0
+    with evaluating(model):
         for start in range(0, len(encoded), ROWS):
             inputs, targets = zip(*encoded[start : start + ROWS], strict=True)
             numbers = torch.arange(start, start + len(inputs))
             batch = ExampleBatch(model.input.collate(inputs), model.target.collate(targets), numbers)
             loss = model.loss(batch.to(device))
             nats, count = nats + float(loss.nats), count + int(loss.count)
-    finally:
-        model.train(was_training)
     return {"loss_nats": nats / count} if count else {}
 
 
