@@ -1,10 +1,12 @@
-"""Torch modules: drop-in `RNN`, `LSTM` and `GRU`, `Stack`, the noise that regularises them, and the output's loss."""
+"""Torch modules: drop-in `RNN`, `LSTM` and `GRU`, layers of any cells, pooling, noise, and the output's loss."""
 
 from recurra.layers import (
     GRU,
     LSTM,
     RNN,
+    Bidirectional,
     LockedDropout,
+    Pooling,
     Stack,
     Zoneout,
     embedding_dropout,
@@ -16,7 +18,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Bidirectional",
     "LockedDropout",
+    "Pooling",
     "Stack",
     "Zoneout",
     "embedding_dropout",

@@ -1,6 +1,22 @@
-"""How well a model predicts: loss, perplexity, accuracy, and the surprisal of every token."""
+"""How well a model predicts: loss, perplexity, accuracy, the surprisal of every token; tasks beside their baselines."""
 
+from recurra.evaluation.assess import assess
+from recurra.evaluation.assessment import Assessment
+from recurra.evaluation.classification import assess_classifier
 from recurra.evaluation.perplexity import Score, evaluate, measure
 from recurra.evaluation.surprisal import Surprisals, surprisals
+from recurra.evaluation.tagging import assess_tagger
+from recurra.evaluation.writing import assess_writer
 
-__all__ = ["Score", "Surprisals", "evaluate", "measure", "surprisals"]
+__all__ = [
+    "Assessment",
+    "Score",
+    "Surprisals",
+    "assess",
+    "assess_classifier",
+    "assess_tagger",
+    "assess_writer",
+    "evaluate",
+    "measure",
+    "surprisals",
+]

@@ -1,15 +1,25 @@
 """Torch modules that run cells through time; public as `recurra.nn`."""
 
+from recurra.layers.attention import ATTENTIONS, AdditiveAttention, Attention, DotAttention, Memory
+from recurra.layers.bidirectional import Bidirectional
+from recurra.layers.pooling import Pooling
 from recurra.layers.projected_loss import projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.layers.rnn import GRU, LSTM, RNN
 from recurra.layers.stack import Stack
 
 __all__ = [
+    "ATTENTIONS",
     "GRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
+    "Attention",
+    "Bidirectional",
+    "DotAttention",
     "LockedDropout",
+    "Memory",
+    "Pooling",
     "Stack",
     "Zoneout",
     "embedding_dropout",

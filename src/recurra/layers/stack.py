@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recurra.config import check_probability
 from recurra.engine import Policy, choose_path, scan
 from recurra.errors import ConfigError, ShapeError, StateError
+from recurra.layers.padding import zero_padding
 from recurra.layers.regularisation import (
     LockedDropout,
     Zoneout,
@@ -151,7 +152,7 @@ class Stack(nn.Module):
             inputs = cell.draw(x) if isinstance(cell, Zoneout) else x
             outputs, end = scan(cell, inputs, start, lengths=lengths, reset=reset, backprop=backprop, backend=path)
             if self.residual and lengths is not None and not layer:
-                x = _zero_padding(x, lengths)
+                x = zero_padding(x, lengths)
             x = self._connect(x, outputs)
             states.append(end)
         return x, tuple(states)
@@ -216,8 +217,3 @@ class Stack(nn.Module):
             raise ConfigError(f"residual connections need a layer with inputs and outputs of one size; found {sizes}")
         if self.weight_drop and not all(map(has_recurrent_weight, self.cells)):
             raise ConfigError("weight_drop needs cells with a recurrent weight U; one of these has none")
-
-
-def _zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    time = torch.arange(len(x), device=x.device).unsqueeze(1)
-    return x.masked_fill((time >= lengths.to(x.device)).unsqueeze(-1), 0)

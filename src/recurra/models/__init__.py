@@ -1,7 +1,37 @@
 """Models made of the parts below."""
 
+from recurra.models.captioner import Captioner, CaptionerConfig
+from recurra.models.classifier import ClassifierConfig, SequenceClassifier
 from recurra.models.config import ModelConfig
+from recurra.models.decoder import Decoder, DecoderState
+from recurra.models.encoder import Encoded, Encoder, EncoderConfig
+from recurra.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
+from recurra.models.loss import Loss
+from recurra.models.predictions import Classified, Tagged, Written
+from recurra.models.tagger import SequenceTagger, TaggerConfig
 
-__all__ = ["LanguageModel", "ModelConfig", "generate_text", "generate_texts"]
+__all__ = [
+    "Captioner",
+    "CaptionerConfig",
+    "Classified",
+    "ClassifierConfig",
+    "Decoder",
+    "DecoderState",
+    "Encoded",
+    "Encoder",
+    "EncoderConfig",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
+    "LanguageModel",
+    "Loss",
+    "ModelConfig",
+    "SequenceClassifier",
+    "SequenceTagger",
+    "Tagged",
+    "TaggerConfig",
+    "Written",
+    "generate_text",
+    "generate_texts",
+]

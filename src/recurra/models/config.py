@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from recurra.config import check_at_least, check_probability
+from recurra.config import check_at_least, check_probability, from_mapping
 from recurra.errors import ConfigError
 
-__all__ = ["ModelConfig"]
+__all__ = ["ModelConfig", "choose_config"]
+
+C = TypeVar("C")
 
 MAX_LAYERS = 1000
 
@@ -58,3 +62,13 @@ class ModelConfig:
             weight_drop=self.weight_drop,
             zoneout=self.zoneout,
         )
+
+
+def choose_config(cls: type[C], config: C | None, settings: Mapping[str, Any]) -> C:
+    """Return the settings of a model that was given them whole, or one by one.
+
+    Raises: ConfigError if it was given both; as `recurra.config.from_mapping`.
+    """
+    if config is not None and settings:
+        raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
+    return config or from_mapping(cls, settings)
