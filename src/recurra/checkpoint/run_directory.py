@@ -100,6 +100,11 @@ class RunDirectory:
         return self.path / "tokens"
 
     @property
+    def examples(self) -> Path:
+        """Folder of examples, or of series."""
+        return self.path / "examples"
+
+    @property
     def report(self) -> Path:
         """Folder of pictures and samples."""
         return self.path / "report"

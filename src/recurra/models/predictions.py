@@ -23,6 +23,11 @@ class Classified(NamedTuple):
     probabilities: NDArray[np.float64]
     attention: NDArray[np.float64] | None = None
 
+    @property
+    def said(self) -> str:
+        """What is compared with the truth: the label."""
+        return self.label
+
 
 class Tagged(NamedTuple):
     """A label for each step.
@@ -34,6 +39,11 @@ class Tagged(NamedTuple):
 
     labels: list[str]
     probabilities: NDArray[np.float64]
+
+    @property
+    def said(self) -> list[str]:
+        """What is compared with the truth: the labels."""
+        return self.labels
 
 
 class Written(NamedTuple):
@@ -50,3 +60,8 @@ class Written(NamedTuple):
     nats: float
     tokens: list[str]
     attention: NDArray[Any] | None = None
+
+    @property
+    def said(self) -> str:
+        """What is compared with the truth: the text."""
+        return self.text

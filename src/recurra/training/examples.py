@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, named_failures
-from recurra.data.examples import Dataset, DatasetConfig, ExampleBatch, load_formats, save_formats
+from recurra.data.examples import (
+    Dataset,
+    DatasetConfig,
+    ExampleBatch,
+    Examples,
+    load_formats,
+    read_examples,
+    save_formats,
+)
 from recurra.errors import ConfigError
+from recurra.evaluation import Assessment, assess
 from recurra.models import (
     Captioner,
     CaptionerConfig,
+    Classified,
     ClassifierConfig,
     EncoderDecoder,
     EncoderDecoderConfig,
     SequenceClassifier,
     SequenceTagger,
+    Tagged,
     TaggerConfig,
 )
 from recurra.training.config import ExamplesConfig, RunConfig
-from recurra.training.task import Objective, Progress, Scale, Task, Validation
+from recurra.training.drawing import draw_assessment
+from recurra.training.task import AnsweringTask, Objective, Progress, Scale, Validation
+
+if TYPE_CHECKING:
+    from recurra.training.run import Run
 
 __all__ = ["CaptionTask", "ClassifyTask", "ExamplesTask", "TagTask", "TranslateTask"]
 
@@ -30,7 +47,7 @@ VALIDATION_ROWS = 256
 LONGEST_SHOWN = 60
 
 
-class ExamplesTask(Task):
+class ExamplesTask(AnsweringTask):
     """Batches of examples of like length, in another order in every epoch; nothing is carried between them."""
 
     data_settings = DatasetConfig
@@ -145,6 +162,37 @@ class ExamplesTask(Task):
         return f"{shown} -> {_shown(said)}{wanted}"
 
 
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def read(
+        cls, run: Run, source: str, *, answered: bool, skip_bad: bool, progress: Progress | None = None
+    ) -> Examples:
+        """Read examples as the run has read its own."""
+        config = replace(run.config.data, skip_bad=skip_bad)
+        return read_examples(config, source=source, labelled=answered, input=run.model.input, progress=progress)
+
+    @classmethod
+    def assess(cls, run: Run, questions: Examples, progress: Progress | None = None) -> Assessment:
+        """Measure the model beside baselines that learn from the training part."""
+        return assess(run.model, questions, train=run.data.train, progress=progress)
+
+    @classmethod
+    def answer(cls, run: Run, questions: Examples, progress: Progress | None = None) -> list[dict[str, Any]]:
+        """Return a row for each example: what was read, or where it came from, and what the model says of it."""
+        predictions = run.model.predict(questions.inputs, progress=progress)
+        rows = []
+        for raw, place, prediction in zip(questions.inputs, questions.places, predictions, strict=True):
+            read = {"input": raw} if isinstance(raw, str | list) else {"input": place}
+            rows.append({**read, **_said(prediction)})
+        return rows
+
+    @classmethod
+    def draw(cls, run: Run, questions: Examples, assessment: Assessment, name: str) -> list[Path]:
+        """Draw the confusion matrix, what was looked at while writing, or pictures with their texts."""
+        return draw_assessment(run.model, questions, assessment, run.directory.report, name)
+
+
 class ClassifyTask(ExamplesTask):
     """Many to one: a label for a whole input."""
 
@@ -175,6 +223,15 @@ class CaptionTask(ExamplesTask):
     name = "caption"
     model_class = Captioner
     model_settings = CaptionerConfig
+
+
+def _said(prediction: Any) -> dict[str, Any]:
+    """Return what is said, and how sure the model is of it."""
+    if isinstance(prediction, Classified):
+        return {"label": prediction.label, "probability": round(float(prediction.probabilities.max()), 6)}
+    if isinstance(prediction, Tagged):
+        return {"labels": prediction.labels}
+    return {"text": prediction.text, "nats": round(float(prediction.nats), 6)}
 
 
 def _shown(said: Any) -> str:

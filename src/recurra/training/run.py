@@ -13,9 +13,10 @@ from recurra.checkpoint import RunDirectory
 from recurra.config import as_mapping
 from recurra.data import Tokenizer
 from recurra.errors import ConfigError, RunError
+from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
 from recurra.training.config import RunConfig
-from recurra.training.task import Task
+from recurra.training.task import AnsweringTask, Progress, Task
 from recurra.training.tasks import TASKS, config_from_mapping
 
 __all__ = ["Run", "check_fits", "draw_report", "free_path"]
@@ -81,6 +82,31 @@ class Run:
     def data(self) -> Any:
         """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
         return TASKS[self.config.task].load_data(self.directory)
+
+    def assess(self, source: str | None = None, *, part: str = "valid", progress: Progress | None = None) -> Assessment:
+        """Measure the model of a task with answers on a file, or on a part of its own data, and draw what that shows.
+
+        Args:
+            source: read as the run has read its own data; default `part`.
+            part: train or valid.
+        Raises: ConfigError for a language model, which `recurra.evaluation.evaluate` measures on tokens.
+        """
+        task = self.answering_task
+        if source is None:
+            questions, name = getattr(self.data, part), part
+        else:
+            questions, name = task.read(self, source, answered=True, skip_bad=False, progress=progress), Path(source).stem
+        assessment = task.assess(self, questions, progress)
+        task.draw(self, questions, assessment, name)
+        return assessment
+
+    @property
+    def answering_task(self) -> type[AnsweringTask]:
+        """The task, if its model answers questions. Raises: ConfigError for a language model."""
+        task = TASKS[self.config.task]
+        if not issubclass(task, AnsweringTask):
+            raise ConfigError(f"{self.path} is a language model, which continues a text; use recurra generate")
+        return task
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

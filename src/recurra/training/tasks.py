@@ -9,12 +9,15 @@ from typing import Any
 from recurra.config import check_choice, from_mapping
 from recurra.errors import ConfigError
 from recurra.training.config import RunConfig
+from recurra.training.examples import CaptionTask, ClassifyTask, TagTask, TranslateTask
 from recurra.training.language import LanguageTask
 from recurra.training.task import Task
 
 __all__ = ["TASKS", "config_from_mapping", "default_config", "task_of"]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (LanguageTask,)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (LanguageTask, ClassifyTask, TagTask, TranslateTask, CaptionTask)
+}
 
 
 def task_of(model: Any) -> type[Task]:
@@ -29,13 +32,7 @@ def task_of(model: Any) -> type[Task]:
 def default_config(task: str) -> RunConfig:
     """Return the settings of a task where nothing is asked for. Raises: ConfigError for an unknown task."""
     check_choice(TASKS, task=task)
-    found = TASKS[task]
-    return RunConfig(
-        task=task,
-        data=found.data_settings(),
-        model=found.model_settings(),
-        training=found.training_settings(),
-    )
+    return TASKS[task].default_config()
 
 
 def config_from_mapping(values: Mapping[str, Any], where: str = "") -> RunConfig:

@@ -41,6 +41,11 @@ class LanguageTask(Task):
     config: TrainingConfig
 
     @classmethod
+    def default_config(cls) -> RunConfig:
+        """Return the settings of a run for which nothing is asked."""
+        return RunConfig()
+
+    @classmethod
     def make_data(cls, config: RunConfig, progress: Progress | None = None) -> Corpus:
         """Read and tokenise a text."""
         return Corpus.build(config.data)
