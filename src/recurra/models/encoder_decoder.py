@@ -132,7 +132,8 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, inputs: Padded, tokens: Tensor) -> Tensor:
         """Return logits (S, B, V) of each next token of texts (S, B), of which the first is ``target.end``."""
-        return self.decoder(tokens, self.start(inputs))[0]
+        reading = self.decoder.read(tokens, self.start(inputs))
+        return self.decoder.project(reading.features)
 
     def loss(
         self, batch: ExampleBatch, *, sampling: float = 0.0, backprop: Policy | None = None, backend: str = "auto"
