@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
 from recurra.errors import ConfigError
 
@@ -17,13 +18,22 @@ if TYPE_CHECKING:
 PARTS = ("train", "valid", "all")
 
 
-@click.command("evaluate", epilog="\b\nExample:\n  recurra evaluate runs/shakespeare-lstm other.txt --json")
+EXAMPLES = """
+\b
+Examples:
+  recurra evaluate runs/shakespeare-lstm other.txt --json
+  recurra evaluate runs/reviews-lstm test.tsv
+"""
+
+
+@click.command("evaluate", epilog=EXAMPLES)
 @run_argument
 @click.argument("corpus", required=False)
 @click.option("--part", type=click.Choice(PARTS), help="Part of the corpus. [default: all; without CORPUS valid]")
 @click.option("--batch", default=1, show_default=True, help="Rows to cut the text into, for speed.")
 @click.option("--warmup", default=0, show_default=True, help="Tokens before its own that each row reads, uncounted.")
 @click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
+@click.option("--skip-bad", is_flag=True, help="Leave out examples that cannot be used, and say so.")
 @trust_options
 @json_option
 @debug_option
@@ -34,6 +44,7 @@ def command(
     batch: int,
     warmup: int,
     reset_every: int | None,
+    skip_bad: bool,
     trust: bool,
     cell: str | None,
     as_json: bool,
@@ -42,6 +53,9 @@ def command(
 
     The text is one stream with the state carried along, so the result depends on nothing but model and text; every
     token but the first is predicted exactly once.
+
+    A run of another task answers the examples in CORPUS, beside the simplest ways to answer them; what that shows is
+    drawn into the report of the run.
     """
     from recurra.config import check_at_least
     from recurra.evaluation import evaluate
@@ -52,6 +66,11 @@ def command(
     if reset_every is not None and (batch > 1 or warmup):
         raise ConfigError("--reset-every already reads many pieces side by side; drop --batch and --warmup")
     loaded = Run.load(run, cell=cell, trust=trust)
+    if loaded.config.task != "lm":
+        if part == "all" or batch > 1 or warmup or reset_every:
+            raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
+        _assess(loaded, corpus, part, skip_bad, as_json)
+        return
     tokens = _tokens(loaded, corpus, part)
     with progress_bar("evaluating") as progress:
         score = evaluate(
@@ -71,6 +90,17 @@ def command(
         f"perplexity  {score.perplexity:.4f}\nbits/token  {score.bits_per_token:.4f}{bits}\n"
         f"accuracy    {score.accuracy:.4f}\nseconds     {score.seconds:.1f}"
     )
+
+
+def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool) -> None:
+    if source is not None and part is not None:
+        raise ConfigError("--part chooses from what the run was trained on; give it or a file, not both")
+    with progress_bar("evaluating") as progress:
+        assessment = run.assess(source, part=part or "valid", skip_bad=skip_bad, progress=progress)
+    if as_json:
+        print_json(assessment.as_mapping())
+    else:
+        print_assessment(assessment)
 
 
 def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:

@@ -22,7 +22,7 @@ def command(what: str, trust: bool, cell: str | None, as_json: bool) -> None:
     from recurra.training import Run
 
     if Path(what).is_dir():
-        explanations = [explain(layer) for layer in Run.load(what, cell=cell, trust=trust).model.stack.cells]
+        explanations = [explain(layer) for layer in Run.load(what, cell=cell, trust=trust).cells]
     else:
         explanations = [explain(make_cell(what, 64, 64))]
     for explanation in explanations:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recurra.cli.options import debug_option, json_option, print_json, run_argument, trust_options
+from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 from recurra.errors import ConfigError, CorpusError
 
 EXAMPLE = """
@@ -50,12 +50,12 @@ def command(
     from recurra.config import check_at_least
     from recurra.data import check_seen
     from recurra.models import generate_text, generate_texts
-    from recurra.training import Run, printable
+    from recurra.training import printable
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
     text = _prompt(prompt, prompt_file)
-    loaded = Run.load(run, cell=cell, trust=trust)
+    loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
     settings = {name: value for name, value in sampling.items() if value is not None}

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
+from recurra.cli.options import (
+    debug_option,
+    json_option,
+    load_language_model,
+    print_json,
+    progress_bar,
+    run_argument,
+    trust_options,
+)
 from recurra.errors import RunError
 
 if TYPE_CHECKING:
@@ -45,9 +53,8 @@ def command(
     """
     from recurra.checkpoint import named_failures, write_atomically
     from recurra.inspection import inspect_run, render
-    from recurra.training import Run
 
-    loaded = Run.load(run, cell=cell, trust=trust)
+    loaded = load_language_model(run, cell=cell, trust=trust)
     path = Path(out) if out is not None else loaded.directory.report / PAGE
     wanted = out is not None or not as_json
     if wanted:

@@ -16,8 +16,9 @@ from recurra.errors import RecurraError, nearest
 __all__ = ["main"]
 
 COMMANDS = {
-    "train": "Train a recurrent language model on a text.",
-    "evaluate": "Measure loss, perplexity and accuracy on a text.",
+    "train": "Train a recurrent network: a language model, or one of another task.",
+    "evaluate": "Measure a run on a text, or on questions with answers.",
+    "predict": "Answer questions: labels, tags, translations, captions, forecasts.",
     "generate": "Continue a prompt.",
     "score": "Show how surprising each line or token of a text is.",
     "info": "Describe a run: model, corpus, best numbers.",
@@ -61,6 +62,8 @@ def commands() -> None:
     \b
     recurra train shakespeare.txt          train on a text file
     recurra generate runs/shakespeare-lstm --prompt "ROMEO:"
+    recurra train --task classify reviews.tsv
+    recurra predict runs/reviews-lstm new.txt
     recurra COMMAND --help                 options and an example
     """
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["debug_option", "json_option", "print_json", "progress_bar", "run_argument", "trust_options"]
+if TYPE_CHECKING:
+    from recurra.training import Run
+
+__all__ = [
+    "debug_option",
+    "json_option",
+    "load_language_model",
+    "print_json",
+    "progress_bar",
+    "run_argument",
+    "trust_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +33,20 @@ def trust_options(function: F) -> F:
     """Add the two ways to allow a run's own cell, which is code, to be imported."""
     cell = click.option("--cell", metavar="MODULE:CLASS", help="Allow this cell of your own to be imported.")
     return click.option("--trust", is_flag=True, help="Import whatever cell the run names.")(cell(function))
+
+
+def load_language_model(path: str, *, cell: str | None, trust: bool) -> Run:
+    """Load a run of a language model. Raises: ConfigError for one of another task, with what to do instead."""
+    from recurra.errors import ConfigError
+    from recurra.training import Run
+
+    run = Run.load(path, cell=cell, trust=trust)
+    if run.config.task != "lm":
+        raise ConfigError(
+            f"{path} is a run of --task {run.config.task}, and this is for language models; "
+            f"use recurra predict, evaluate or info"
+        )
+    return run
 
 
 def print_json(value: Any) -> None:

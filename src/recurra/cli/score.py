@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recurra.cli.options import debug_option, json_option, print_json, run_argument, trust_options
+from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 
 if TYPE_CHECKING:
     from recurra.evaluation import Surprisals
@@ -44,13 +44,12 @@ def command(
     from recurra.config import check_at_least
     from recurra.data import Corpus, DataConfig
     from recurra.evaluation import surprisals
-    from recurra.training import Run
 
     check_at_least(1, top=top)
     check_at_least(0, alternatives=alternatives)
     if alternatives:
         per = "token"
-    loaded = Run.load(run, cell=cell, trust=trust)
+    loaded = load_language_model(run, cell=cell, trust=trust)
     corpus = Corpus.build(DataConfig(source=file, valid=0.0), tokenizer=loaded.tokenizer)
     for note in corpus.notes:
         print(note, file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra.benchmarks import Result
 
-__all__ = ["speed_table"]
+__all__ = ["plain", "speed_table"]
 
 WIDEST = 1000
 """Columns are never squeezed or cut: a narrow terminal wraps whole lines."""
@@ -44,7 +44,7 @@ def speed_table(mode: str, results: Sequence[Result], means: Sequence[dict[str, 
         if len(mine) > 1:
             table.add_row(mean["cell"], "", "", "mean", *_cells(mode, names, mean["speeds"]))
         table.add_section()
-    return _plain(table)
+    return plain(table)
 
 
 def _cells(mode: str, names: Sequence[str], speeds: dict[str, Any]) -> list[str]:
@@ -70,7 +70,8 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _plain(table: Any) -> str:
+def plain(table: Any) -> str:
+    """Return a table of rich's as text without colours."""
     from rich.console import Console
 
     buffer = io.StringIO()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar
 from recurra.errors import ConfigError
 
@@ -25,6 +26,9 @@ Examples:
   recurra train ptb.train.txt --valid ptb.valid.txt --tokenizer word --tie
   recurra train counting --recipe counting-7
   recurra train --resume runs/shakespeare-lstm
+  recurra train --task classify reviews.tsv --bidirectional
+  recurra train --task translate pairs.tsv --attention dot
+  recurra train --task forecast sales.csv --target sales --horizon 12
 """
 
 # name, type, help; the settings' own classes validate the values.
@@ -79,8 +83,32 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
 )
 
 
+TASK_SETTINGS: tuple[tuple[str, Any, str], ...] = (
+    ("input", str, "Column to read. [default: by its name, or the first]"),
+    ("target", str, "Column to learn: label, labels, text, caption; of series, one or several. [default: by its name]"),
+    ("target-tokenizer", str, "Tokenizer of texts that are written."),
+    ("target-vocab", int, "Largest vocabulary of texts that are written."),
+    ("lowercase/no-lowercase", bool, "Read texts in lower case."),
+    ("rate", int, "Samples per second of sounds; others are resampled."),
+    ("mels", int, "Frequency bands of sounds."),
+    ("size", int, "Height and width of pictures."),
+    ("skip-bad/no-skip-bad", bool, "Leave out rows that cannot be used, and say so, instead of stopping."),
+    ("bidirectional/no-bidirectional", bool, "Read forwards and backwards."),
+    ("pooling", str, "classify: last, mean, max, attention, or several joined by +."),
+    ("word-dropout", float, "Probability of reading a token as the unknown one."),
+    ("output-dropout", float, "Dropout before the labels. [default: as --dropout]"),
+    ("label-smoothing", float, "Share of a label, or token, that is spread over all."),
+    ("mask", float, "Largest share of a sound's time and frequencies that a mask hides in training."),
+    ("stride", int, "Frames of a sound that are read as one step."),
+    ("attention", str, "translate, caption: additive, dot or none."),
+    ("decoder-hidden", int, "Units of each layer of the decoder."),
+    ("decoder-layers", int, "Number of layers of the decoder."),
+    ("sampling", float, "Scheduled sampling: share of its own predictions that the decoder reads in the end."),
+)
+
+
 def _settings(function: Any) -> Any:
-    for name, kind, text in reversed(SETTINGS):
+    for name, kind, text in reversed(SETTINGS + TASK_SETTINGS):
         flags = "/".join(f"--{part}" for part in name.split("/"))
         function = click.option(flags, type=kind, default=None, help=text)(function)
     return function
@@ -116,6 +144,15 @@ def command(
 
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
     and the path of the run, which every other command reads.
+
+    \b
+    With --task it learns something else, from
+      classify   a table of text (or the name of a sound or picture) and label, or a folder for each label
+      tag        words and labels in columns, a blank line after each sentence; or lines of JSON
+      translate  a table of two texts
+      caption    a table of pictures and captions
+      forecast   a table with times and numbers
+    and ends with how well it does beside the simplest ways to do it.
     """
     _keep_memory()
     settings = {name: value for name, value in options.items() if value is not None}
@@ -259,6 +296,23 @@ def _fraction(text: str) -> float | str:
 
 
 def _summarise(run: Run, as_json: bool) -> None:
+    if run.config.task == "lm":
+        _summarise_language(run, as_json)
+        return
+    with progress_bar("evaluating") as progress:
+        assessment = run.assess(progress=progress) if len(run.data.valid) else None
+    if as_json:
+        numbers = {} if assessment is None else assessment.as_mapping()
+        print_json({"run": str(run.path), **numbers, "curve": run.verdict})
+        return
+    if assessment is not None:
+        print_assessment(assessment)
+    click.echo(f"curve:      {run.verdict}")
+    click.echo(f"pictures:   {run.directory.report}")
+    click.echo(f"run:        {run.path}")
+
+
+def _summarise_language(run: Run, as_json: bool) -> None:
     from recurra.training import printable, validate
 
     with progress_bar("validating") as progress:

@@ -161,7 +161,6 @@ class ExamplesTask(AnsweringTask):
         shown = _shown(read) if isinstance(read, str | list) else examples.places[chosen]
         return f"{shown} -> {_shown(said)}{wanted}"
 
-
     # -- questions ------------------------------------------------------------------------------------------------
 
     @classmethod

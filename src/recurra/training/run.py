@@ -15,6 +15,7 @@ from recurra.data import Tokenizer
 from recurra.errors import ConfigError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
+from recurra.layers import Bidirectional, Stack
 from recurra.training.config import RunConfig
 from recurra.training.task import AnsweringTask, Progress, Task
 from recurra.training.tasks import TASKS, config_from_mapping
@@ -83,19 +84,29 @@ class Run:
         """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
         return TASKS[self.config.task].load_data(self.directory)
 
-    def assess(self, source: str | None = None, *, part: str = "valid", progress: Progress | None = None) -> Assessment:
+    def assess(
+        self,
+        source: str | None = None,
+        *,
+        part: str = "valid",
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+    ) -> Assessment:
         """Measure the model of a task with answers on a file, or on a part of its own data, and draw what that shows.
 
         Args:
             source: read as the run has read its own data; default `part`.
             part: train or valid.
-        Raises: ConfigError for a language model, which `recurra.evaluation.evaluate` measures on tokens.
+            skip_bad: leave out of a source what cannot be used, instead of refusing it.
+        Raises: DataError for a source that cannot be used, or an empty part; ConfigError for a language model, which
+            `recurra.evaluation.evaluate` measures on tokens.
         """
         task = self.answering_task
         if source is None:
             questions, name = getattr(self.data, part), part
         else:
-            questions, name = task.read(self, source, answered=True, skip_bad=False, progress=progress), Path(source).stem
+            questions = task.read(self, source, answered=True, skip_bad=skip_bad, progress=progress)
+            name = Path(source).stem
         assessment = task.assess(self, questions, progress)
         task.draw(self, questions, assessment, name)
         return assessment
@@ -107,6 +118,12 @@ class Run:
         if not issubclass(task, AnsweringTask):
             raise ConfigError(f"{self.path} is a language model, which continues a text; use recurra generate")
         return task
+
+    @property
+    def cells(self) -> list[nn.Module]:
+        """The recurrent cells of the model, from the input up; of two directions the forward one first."""
+        parts: list[Any] = [part for part in self.model.modules() if isinstance(part, Stack | Bidirectional)]
+        return [cell for part in parts for cell in part.cells]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
