@@ -15,28 +15,22 @@ from recurra.cli.options import debug_option, json_option, print_json, run_argum
 @json_option
 @debug_option
 def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
-    """Describe RUN: model, sizes, parameters, corpus, best numbers, size of the state."""
-    from recurra.state import num_bytes
-    from recurra.training import Run
+    """Describe RUN: model, sizes, parameters, data, best numbers."""
+    from recurra.training import TASKS, Run
 
     loaded = Run.load(run, cell=cell, trust=trust)
-    model, metrics = loaded.model, loaded.metrics
+    model, metrics, config = loaded.model, loaded.metrics, loaded.config
     validated = [row for row in metrics if "valid_loss_nats" in row]
     best = min(validated, key=lambda row: row["valid_loss_nats"], default=None)
-    corpus, config = loaded.data, loaded.config
     facts: dict[str, Any] = {
         "run": str(loaded.path),
+        "task": config.task,
         "recipe": config.recipe,
         "cell": config.model.cell,
         "layers": config.model.layers,
         "hidden": config.model.hidden,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "vocabulary": len(loaded.tokenizer),
-        "tokenizer": loaded.tokenizer.kind,
-        "corpus": config.data.source,
-        "train_tokens": len(corpus.train),
-        "valid_tokens": len(corpus.valid),
-        "state_bytes": num_bytes(model.zero_state(1)),
+        **TASKS[config.task].facts(loaded),
         "steps": metrics[-1]["step"] if metrics else 0,
         "epochs": metrics[-1]["epoch"] if metrics else 0,
         "best": best,
@@ -46,12 +40,19 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         print_json(facts)
         return
     if best is not None:
-        perplexity = best["valid_perplexity"]
-        shown = "inf" if perplexity is None else f"{perplexity:.3f}"  # None: beyond all numbers
-        facts["best"] = (
-            f"perplexity {shown}, accuracy {best['valid_accuracy']:.4f} at epoch {best['epoch']}, step {best['step']}"
-        )
+        facts["best"] = f"{_numbers(best)} at epoch {best['epoch']}, step {best['step']}"
     for name, value in facts.items():
         if value is not None:
             shown = f"{value:,}" if isinstance(value, int) else value
             click.echo(f"{name.replace('_', ' '):<14}{shown}")
+
+
+def _numbers(row: dict[str, Any]) -> str:
+    """Write what was measured in a validation; what is beyond all numbers is None."""
+    found = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
+    nats = found.pop("loss_nats")
+    shown = {"loss": nats} if "perplexity" not in found else {}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {'inf' if value is None else f'{value:.4f}'}"
+        for name, value in (shown | found).items()
+    )

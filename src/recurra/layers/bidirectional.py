@@ -50,6 +50,11 @@ class Bidirectional(nn.Module):
         return len(self.forwards)
 
     @property
+    def cells(self) -> list[nn.Module]:
+        """All cells, from the bottom up, of each layer the one that reads forwards first."""
+        return [cell for pair in zip(self.forwards, self.backwards, strict=True) for cell in pair]
+
+    @property
     def output_size(self) -> int:
         """Features O of the outputs: those of the last layer's two cells.
 

@@ -16,6 +16,7 @@ from recurra.data.examples import (
     DatasetConfig,
     ExampleBatch,
     Examples,
+    TextInput,
     load_formats,
     read_examples,
     save_formats,
@@ -92,6 +93,20 @@ class ExamplesTask(AnsweringTask):
     def load_data(cls, directory: RunDirectory) -> Dataset:
         """Read the examples of a run."""
         return Dataset.load(directory.examples)
+
+    @classmethod
+    def facts(cls, run: Run) -> dict[str, Any]:
+        """What is read, what is said, and how many examples there are."""
+        model, data = run.model, run.data
+        found = {"reads": model.input.kind, "says": model.target.kind, "classes": len(model.target)}
+        if isinstance(model.input, TextInput):
+            found |= {"vocabulary": len(model.input.tokenizer), "tokenizer": model.input.tokenizer.kind}
+        return {
+            **found,
+            "data": run.config.data.source,
+            "train_examples": len(data.train),
+            "valid_examples": len(data.valid),
+        }
 
     def check(self) -> None:
         """Raise ConfigError if the model reads or says something else than the examples hold."""

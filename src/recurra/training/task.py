@@ -110,6 +110,11 @@ class Task(ABC):
     def load_data(cls, directory: RunDirectory) -> Any:
         """Open the data of a run."""
 
+    @classmethod
+    @abstractmethod
+    def facts(cls, run: Run) -> dict[str, Any]:
+        """Return what `recurra info` tells of a run's data and of what its model reads and says."""
+
     # -- training -------------------------------------------------------------------------------------------------
 
     @abstractmethod

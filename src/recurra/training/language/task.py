@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,12 +14,15 @@ from recurra.checkpoint import RunDirectory, named_failures
 from recurra.data import Batch, Corpus, DataConfig, check_continues, load_tokenizer
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel, ModelConfig
-from recurra.state import from_named
+from recurra.state import from_named, num_bytes
 from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.language.objective import check_policy, objective
 from recurra.training.language.streams import count_steps, make_stream
 from recurra.training.language.validation import validate
 from recurra.training.task import Objective, Progress, Scale, Task, Validation
+
+if TYPE_CHECKING:
+    from recurra.training.run import Run
 
 __all__ = ["LanguageTask"]
 
@@ -70,6 +73,18 @@ class LanguageTask(Task):
     def load_data(cls, directory: RunDirectory) -> Corpus:
         """Open the tokens of a run, memory-mapped."""
         return Corpus.load(directory.tokens)
+
+    @classmethod
+    def facts(cls, run: Run) -> dict[str, Any]:
+        """Vocabulary, corpus and the size of the state."""
+        return {
+            "vocabulary": len(run.tokenizer),
+            "tokenizer": run.tokenizer.kind,
+            "corpus": run.config.data.source,
+            "train_tokens": len(run.data.train),
+            "valid_tokens": len(run.data.valid),
+            "state_bytes": num_bytes(run.model.zero_state(1)),
+        }
 
     def check(self) -> None:
         """Raise ConfigError if the model has another vocabulary than the corpus."""
