@@ -115,8 +115,8 @@ class Dataset:
         else:
             parts = split_examples(examples, float(valid), name=name, stratify=config.task == "classify")
             train, validation = (examples.take(part) for part in parts)
-        target = make_target(config, train, notes)
         input = make_input(config, train, notes) if input is None else input
+        target = make_target(config, train, notes)
         if isinstance(target, Labels):
             validation = _without_unseen_labels(
                 validation, target, config.skip_bad, notes, drawn=not isinstance(valid, Examples)

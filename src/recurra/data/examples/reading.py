@@ -16,7 +16,7 @@ from recurra.data.examples.faults import Faults
 from recurra.data.examples.files import STDIN, ending, read_text
 from recurra.data.examples.folders import read_folder, table_in
 from recurra.data.examples.inputs import Input
-from recurra.data.examples.media import is_media, media_input, read_media
+from recurra.data.examples.media import is_media, media_input, names_media, read_media
 from recurra.data.examples.tables import Columns, Row, read_json_lines, read_table
 from recurra.errors import DataError
 
@@ -85,7 +85,7 @@ def read_source(
     )
     if not kept or not is_media(kept[0].input):
         return Source(examples, None)
-    input = input or media_input(config, examples.inputs)
+    input = input or media_input(config, examples)
     faults = Faults(config.skip_bad)
     examples = read_media(examples, input, faults, progress)
     return Source(replace(examples, notes=[*examples.notes, *faults.settle()]), input)
@@ -127,9 +127,7 @@ def _is_json(text: str) -> bool:
 
 def _with_path(row: Row, folder: Path) -> Row:
     """Turn the name of a sound or a picture into its path, from the folder of its table."""
-    if isinstance(row.input, str) and len(row.input) < 1000 and is_media(Path(row.input)):
-        return row._replace(input=folder / row.input)
-    return row
+    return row._replace(input=folder / row.input) if names_media(row.input) else row
 
 
 def _check(task: str, row: Row, labelled: bool) -> Row:
