@@ -72,7 +72,9 @@ class SoundInput(Input):
         try:
             reader = need("kaldi_native_fbank").OnlineFbank(self._options)
         except ValueError:
-            raise ConfigError(f"{self.mels} bands are more than {self.rate:,} Hz can tell apart; lower --mels") from None
+            raise ConfigError(
+                f"{self.mels} bands are more than {self.rate:,} Hz can tell apart; lower --mels"
+            ) from None
         reader.accept_waveform(self.rate, waveform * np.float32(LOUDEST))
         reader.input_finished()
         return np.stack([reader.get_frame(t) for t in range(reader.num_frames_ready)])
