@@ -12,7 +12,7 @@
     emoji     folder of captions.tsv, images-32px.zip   emoji/{train,valid,test}.tsv and pictures: what do they show?
     mnist     folder of t10k-*-ubyte.gz                 mnist/{train,test}.tsv and pictures: the name of a digit
 
-What is drawn is drawn with a fixed seed. Parts share no input: equal names, equal English sentences, and the variants of
+What is drawn is drawn with a fixed seed. Parts share no input: equal names, equal English sentences and the variants of
 one emoji stay together. Digits are split as their authors do, recordings 0 to 4 of each speaker being the test.
 """
 
