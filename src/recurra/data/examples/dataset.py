@@ -17,7 +17,7 @@ from recurra.data.examples.formats import load_formats, save_formats
 from recurra.data.examples.inputs import Input, TextInput
 from recurra.data.examples.preparing import make_input, make_target, unseen_note
 from recurra.data.examples.reading import name_of, read_source
-from recurra.data.examples.splitting import split_examples
+from recurra.data.examples.splitting import count_shared, split_examples
 from recurra.data.examples.store import load_examples, save_examples
 from recurra.data.examples.streams import BucketStream, Encoded, encode
 from recurra.data.examples.targets import Labels, StepLabels, Target, TextTarget
@@ -112,11 +112,13 @@ class Dataset:
         if isinstance(valid, Examples):
             train, validation = examples, valid
             notes += [note for note in valid.notes if note not in notes]
+            shared = count_shared(train, validation)
+            notes += [f"{shared:,} of {len(valid):,} validation inputs are in the training part too"] if shared else []
         else:
             parts = split_examples(examples, float(valid), name=name, stratify=config.task == "classify")
             train, validation = (examples.take(part) for part in parts)
-        target = make_target(config, train, notes)
         input = make_input(config, train, notes) if input is None else input
+        target = make_target(config, train, notes)
         if isinstance(target, Labels):
             validation = _without_unseen_labels(
                 validation, target, config.skip_bad, notes, drawn=not isinstance(valid, Examples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 from recurra.data.examples.config import DatasetConfig
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.faults import Faults
-from recurra.data.examples.files import ending
 from recurra.data.examples.inputs import Input
 from recurra.data.examples.pictures import PICTURES, PictureInput, picture_shape, read_picture
 from recurra.data.examples.sound import HIGHEST_RATE, SOUNDS, SoundInput, read_sound, sound_rate
 from recurra.errors import DataError
 
-__all__ = ["is_media", "media_input", "read_media"]
+__all__ = ["is_media", "media_input", "names_media", "read_media"]
 
 LARGEST_SIDE = 64
 LOOKED_AT = 100
@@ -26,22 +25,24 @@ LOOKED_AT = 100
 
 def is_media(value: Any) -> str | None:
     """Return sound or picture for a path with such an ending, else None."""
-    if not isinstance(value, Path):
-        return None
-    kind = ending(value)
-    return "sound" if kind in SOUNDS else "picture" if kind in PICTURES else None
+    return _by_ending(value.name) if isinstance(value, Path) else None
 
 
-def media_input(config: DatasetConfig, paths: Sequence[Path]) -> Input:
+def names_media(value: Any) -> bool:
+    """Whether a cell of a table is the name of such a file."""
+    return isinstance(value, str) and _by_ending(value) is not None
+
+
+def media_input(config: DatasetConfig, examples: Examples) -> Input:
     """Return the input that fits sounds or pictures: settings, where there are none as the first file has them.
 
     Raises: DataError if no file can be read.
     """
-    if is_media(paths[0]) == "sound":
-        rate = config.rate or min(_first(sound_rate, paths), HIGHEST_RATE)
+    if is_media(examples.inputs[0]) == "sound":
+        rate = config.rate or min(_first(sound_rate, examples), HIGHEST_RATE)
         return SoundInput(rate, config.mels)
-    first = _first(picture_shape, paths)
-    grey = all(_channels(path) == 1 for path in paths[:LOOKED_AT])
+    first = _first(picture_shape, examples)
+    grey = all(_channels(path) == 1 for path in examples.inputs[:LOOKED_AT])
     if config.size is not None:
         height = width = config.size
     else:
@@ -91,15 +92,20 @@ def _read(path: Path, input: Input) -> tuple[Any, str | None]:
     return points, f"resized to {input.height}×{input.width}" if changed else None
 
 
-def _first(probe: Callable[[Path], Any], paths: Sequence[Path]) -> Any:
+def _first(probe: Callable[[Path], Any], examples: Examples) -> Any:
     """Return what a probe says about the first file that it can read."""
-    problem: DataError | None = None
-    for path in paths:
+    problems = []
+    for place, path in zip(examples.places, examples.inputs, strict=True):
         try:
             return probe(path)
         except DataError as error:
-            problem = problem or error
-    raise problem or DataError("there are no files")
+            problems.append(f"{place}: {error}")
+    raise DataError(f"{problems[0]}; paths in a table are relative to its folder")
+
+
+def _by_ending(name: str) -> str | None:
+    kind = "." + name[-6:].lower().rpartition(".")[2]
+    return "sound" if kind in SOUNDS else "picture" if kind in PICTURES else None
 
 
 def _channels(path: Path) -> int:

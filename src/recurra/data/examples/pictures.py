@@ -20,6 +20,8 @@ __all__ = ["PICTURES", "PictureInput", "Shape", "picture_shape", "read_picture"]
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 """Endings of files that hold pictures."""
+ORIENTATION = 274
+"""Number of the entry in which cameras note how they were held."""
 GREY_MODES = ("1", "L", "LA", "I", "F", "I;16")
 
 
@@ -73,8 +75,10 @@ def picture_shape(path: Path) -> Shape:
     image = need("PIL.Image")
     try:
         with image.open(path) as picture:
-            return Shape(picture.height, picture.width, 1 if picture.mode in GREY_MODES else 3)
-    except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
+            lying = picture.getexif().get(ORIENTATION, 1) > 4  # the camera was held on its side
+            width, height = picture.size[::-1] if lying else picture.size
+            return Shape(height, width, 1 if picture.mode in GREY_MODES else 3)
+    except Exception as error:  # the library raises nothing more precise
         raise DataError(f"cannot read {path}: {_reason(path, error)}") from None
 
 
@@ -83,18 +87,20 @@ def read_picture(path: Path, height: int, width: int, channels: int = 3) -> NDAr
 
     Raises: DataError if it is missing or no picture.
     """
-    image = need("PIL.Image")
+    image, operations = need("PIL.Image"), need("PIL.ImageOps")
     try:
-        with image.open(path) as picture:
-            if picture.has_transparency_data:
+        with image.open(path) as opened:
+            picture = operations.exif_transpose(opened)
+            if picture.mode.startswith("I"):  # 16 bits for each point
+                picture = image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+            if "A" in picture.getbands() or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
-                white = image.new("RGBA", picture.size, "white")
-                picture = image.alpha_composite(white, picture)
+                picture = image.alpha_composite(image.new("RGBA", picture.size, "white"), picture)
             picture = picture.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):
                 picture = picture.resize((width, height), image.Resampling.BILINEAR)
             return np.array(picture, np.uint8)
-    except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
+    except Exception as error:  # the library raises nothing more precise
         raise DataError(f"cannot read {path}: {_reason(path, error)}") from None
 
 
@@ -102,4 +108,4 @@ def _reason(path: Path, error: Exception) -> str:
     """Say in a few words why a file cannot be read."""
     if not path.exists():
         return "it does not exist"
-    return "it is no picture that can be read" if "cannot identify" in str(error) else str(error).splitlines()[0]
+    return "it is no picture that can be read" if "cannot identify" in str(error) else str(error).partition("\n")[0]

@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recurra.data.examples.config import DatasetConfig
-from recurra.data.examples.conll import ENDINGS, read_conll
+from recurra.data.examples.conll import ENDINGS, looks_like_conll, read_conll
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.faults import Faults
-from recurra.data.examples.files import STDIN, ending, read_text
+from recurra.data.examples.files import STDIN, ending, lines_of, read_text
 from recurra.data.examples.folders import read_folder, table_in
-from recurra.data.examples.inputs import Input
-from recurra.data.examples.media import is_media, media_input, read_media
+from recurra.data.examples.inputs import Input, TextInput
+from recurra.data.examples.media import is_media, media_input, names_media, read_media
 from recurra.data.examples.tables import Columns, Row, read_json_lines, read_table
 from recurra.errors import DataError
 
 __all__ = ["Source", "name_of", "read_examples", "read_source"]
 
 MISSING = {"classify": "no label", "tag": "no labels", "translate": "no text to be written", "caption": "no caption"}
+JSON = frozenset({".jsonl", ".ndjson", ".json"})
 Progress = Callable[[int, int], None]
 
 
@@ -64,7 +65,7 @@ def read_source(
 ) -> Source:
     """Read as `read_examples` does, and also return the input that fits sounds and pictures."""
     place = config.source if source is None else source
-    rows, notes = _rows(config, place, labelled)
+    rows, notes = _rows(config, place, labelled, input)
     if not rows:
         raise DataError(f"{place} has no examples in it; give some")
     faults, kept = Faults(config.skip_bad), list[Row]()
@@ -85,7 +86,7 @@ def read_source(
     )
     if not kept or not is_media(kept[0].input):
         return Source(examples, None)
-    input = input or media_input(config, examples.inputs)
+    input = input or media_input(config, examples)
     faults = Faults(config.skip_bad)
     examples = read_media(examples, input, faults, progress)
     return Source(replace(examples, notes=[*examples.notes, *faults.settle()]), input)
@@ -99,7 +100,7 @@ def name_of(source: str) -> str:
     return name if Path(source).is_dir() else name.removesuffix(".gz").partition(".")[0] or name
 
 
-def _rows(config: DatasetConfig, source: str, labelled: bool) -> tuple[list[Row], list[str]]:
+def _rows(config: DatasetConfig, source: str, labelled: bool, input: Input | None) -> tuple[list[Row], list[str]]:
     """Choose the reader by what the source is, its ending, and for standard input its first character."""
     columns, path = Columns(config.input, config.target, labelled), Path(source)
     if source != "-" and path.is_dir():
@@ -112,13 +113,21 @@ def _rows(config: DatasetConfig, source: str, labelled: bool) -> tuple[list[Row]
         return [Row(path, None, path.name)], []
     text = read_text(source if source == "-" else path)
     name, kind = STDIN if source == "-" else path.name, ending(path)
-    if kind in ENDINGS or (config.task == "tag" and kind not in (".jsonl", ".ndjson", ".csv") and not _is_json(text)):
-        return read_conll(text, name, columns, universal=kind == ".conllu"), []
-    if kind in (".jsonl", ".ndjson", ".json") or (source == "-" and _is_json(text)):
+    if kind in JSON or (source == "-" and _is_json(text)):
         rows = read_json_lines(text, name, columns)
+    elif kind in ENDINGS or (config.task == "tag" and kind != ".csv" and (labelled or looks_like_conll(text))):
+        rows = read_conll(text, name, columns, universal=kind == ".conllu")
+    elif config.task == "tag" and not labelled:
+        rows = _sentences(text, name, isinstance(input, TextInput) and input.tokenizer.kind == "char")
     else:
         rows = read_table(text, name, "," if kind == ".csv" else "\t", columns)
     return [_with_path(row, path.parent) for row in rows], []
+
+
+def _sentences(text: str, name: str, by_character: bool) -> list[Row]:
+    """Read a sentence in each line, to be tagged."""
+    rows = [(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
+    return [Row(line if by_character else line.split(), None, f"{name}, line {number}") for number, line in rows]
 
 
 def _is_json(text: str) -> bool:
@@ -127,9 +136,7 @@ def _is_json(text: str) -> bool:
 
 def _with_path(row: Row, folder: Path) -> Row:
     """Turn the name of a sound or a picture into its path, from the folder of its table."""
-    if isinstance(row.input, str) and len(row.input) < 1000 and is_media(Path(row.input)):
-        return row._replace(input=folder / row.input)
-    return row
+    return row._replace(input=folder / row.input) if names_media(row.input) else row
 
 
 def _check(task: str, row: Row, labelled: bool) -> Row:

@@ -20,6 +20,8 @@ __all__ = ["SOUNDS", "Sound", "SoundInput", "read_sound", "sound_rate"]
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
 """Endings of files that hold sounds."""
 FRAME_MS, SHIFT_MS = 25, 10
+LOUDEST = 32_768
+"""What Kaldi takes for the loudest sample; silence is then clearly below everything that is heard."""
 HIGHEST_RATE = 16_000
 """Rates above it are halved away by default: speech and most sounds of animals lie below its half."""
 
@@ -37,7 +39,7 @@ class SoundInput(Input):
     Args:
         rate: samples per second of the waveforms.
         mels: bands F.
-    Raises: ConfigError if the bands are more than the rate can tell apart.
+    Raises: ConfigError for a rate or bands that cannot be; when a sound is encoded, if they do not fit each other.
     Source: Davis & Mermelstein 1980, the bands; as Kaldi computes them.
     """
 
@@ -46,8 +48,6 @@ class SoundInput(Input):
     def __init__(self, rate: int = 8000, mels: int = 40) -> None:
         check_at_least(1000, rate=rate)
         check_at_least(3, mels=mels)
-        if mels > rate // 100:
-            raise ConfigError(f"'mels' must be at most {rate // 100} at {rate:,} Hz, not {mels}")
         self.rate, self.mels = rate, mels
 
     @cached_property
@@ -69,8 +69,13 @@ class SoundInput(Input):
         shortest = self.rate * FRAME_MS // 1000
         if len(waveform) < shortest:
             waveform = np.pad(waveform, (0, shortest - len(waveform)))
-        reader = need("kaldi_native_fbank").OnlineFbank(self._options)
-        reader.accept_waveform(self.rate, waveform)
+        try:
+            reader = need("kaldi_native_fbank").OnlineFbank(self._options)
+        except ValueError:
+            raise ConfigError(
+                f"{self.mels} bands are more than {self.rate:,} Hz can tell apart; lower --mels"
+            ) from None
+        reader.accept_waveform(self.rate, waveform * np.float32(LOUDEST))
         reader.input_finished()
         return np.stack([reader.get_frame(t) for t in range(reader.num_frames_ready)])
 

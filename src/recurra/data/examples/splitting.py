@@ -10,7 +10,7 @@ import numpy as np
 from recurra.data.examples.examples import Examples
 from recurra.errors import DataError
 
-__all__ = ["split_examples"]
+__all__ = ["count_shared", "split_examples"]
 
 SEED = 20
 
@@ -58,6 +58,12 @@ def split_examples(
     for n, numbers in enumerate(members):
         sides[n in chosen].extend(numbers)
     return sorted(sides[0]), sorted(sides[1])
+
+
+def count_shared(train: Examples, valid: Examples) -> int:
+    """Return how many inputs of `valid` are also in `train`."""
+    known = {_key(raw) for raw in train.inputs}
+    return sum(_key(raw) in known for raw in valid.inputs)
 
 
 def _key(raw: Any) -> Hashable:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from recurra.data.examples.files import lines_of
-from recurra.data.examples.libraries import need
 from recurra.errors import DataError, nearest
 
 __all__ = ["Columns", "Row", "read_json_lines", "read_table"]
@@ -68,23 +67,22 @@ def read_table(text: str, name: str, separator: str, columns: Columns) -> list[R
     Raises: DataError if it is no table, or has no such columns.
     """
     table, lines = _cells(text, name, separator)
-    names = [cell.strip() for cell in table[0]]
+    filled = [(cells, f"{name}, line {line}") for cells, line in zip(table, lines, strict=True) if any(cells)]
+    names = [cell.strip() for cell in filled[0][0]]
     while len(names) > 1 and not names[-1]:
         names.pop()
-    width, has_names = len(names), _are_names(names, columns)
-    if has_names:
+    if _are_names(names, columns):
         first, second = _choose(names, name, columns)
+        filled = filled[1:]
     else:
-        width = max(width, 2)
-        first, second = 0, 1 if len(table[0]) > 1 else None
+        first, second = 0, 1 if len(names) > 1 else None
         if columns.labelled and second is None:
             kind = "tab" if separator == "\t" else "comma"
-            raise DataError(f"{name}, line {lines[0]}: no {kind} in it; write input, {kind} and target in each line")
+            raise DataError(f"{filled[0][1]}: no {kind} in it; write input, {kind} and target in each line")
     rows = []
-    for cells, line in zip(table[has_names:], lines[has_names:], strict=True):
-        if any(cells):
-            fault = f"more than {width} columns" if columns.labelled and any(cells[width:]) else None
-            rows.append(Row(cells[first], None if second is None else cells[second], f"{name}, line {line}", fault))
+    for cells, place in filled:
+        fault = f"more than {len(names)} columns" if columns.labelled and any(cells[len(names) :]) else None
+        rows.append(Row(_cell(cells, first), _cell(cells, second), place, fault))
     return rows
 
 
@@ -116,35 +114,32 @@ def read_json_lines(text: str, name: str, columns: Columns) -> list[Row]:
 
 
 def _cells(text: str, name: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    """Return equally many cells of each row, the last one empty unless there are too many; and the line of each."""
-    pandas = need("pandas")
-    settings: dict[str, Any] = {"engine": "c", "quoting": csv.QUOTE_NONE}
-    width = max(line.count("\t") for line in lines_of(text)) + 1
-    if separator == ",":
-        # One cell more than the first line has shows which others have more.
-        width = len(next(csv.reader(io.StringIO(text, newline="")), [""])) + 1
-        settings = {"engine": "python", "on_bad_lines": lambda cells: [*cells[: width - 1], "too many"]}
+    """Return the cells of each row, and the line that each begins at. Raises: DataError for a quote without its end."""
+    if separator == "\t":
+        table = [line.split("\t") for line in lines_of(text)]
+        return table, list(range(1, len(table) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    table, lines = [], [1]
+    before = csv.field_size_limit(sys.maxsize >> 32)
     try:
-        table = pandas.read_csv(
-            io.StringIO(text, newline=""),
-            sep=separator,
-            header=None,
-            names=range(width),
-            index_col=False,
-            dtype=object,
-            na_filter=False,
-            skip_blank_lines=False,
-            **settings,
-        )
-    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, csv.Error) as error:
-        raise DataError(f"{name} is no table: {str(error).strip().splitlines()[-1]}") from None
-    rows = [["" if cell is None or cell != cell else str(cell) for cell in row] for row in table.values.tolist()]
-    lengths = [1 + sum(len(lines_of(cell)) - 1 for cell in row if "\n" in cell or "\r" in cell) for row in rows]
-    return rows, [1 + before for before in accumulate(lengths, initial=0)][:-1]
+        for cells in reader:
+            table.append(cells)
+            lines.append(reader.line_num + 1)
+    except csv.Error as error:
+        raise DataError(
+            f"{name}, line {lines[-1]}: a quoted cell is not closed, or goes on after it ({error})"
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+    return table, lines[:-1]
+
+
+def _cell(cells: Sequence[str], column: int | None) -> str | None:
+    return cells[column] if column is not None and column < len(cells) else None
 
 
 def _are_names(names: Sequence[str], columns: Columns) -> bool:
-    """Whether the first line names columns. Raises: DataError if it should, and does not name those asked for."""
+    """Whether the first line names columns: it must if some are asked for."""
     known = {*INPUTS, *TARGETS, *OTHERS}
     asked = [column for column in (columns.input, columns.target) if column is not None]
     recognised = [each for each in names if each.lower() in known or each in asked]
