@@ -3,9 +3,8 @@ import torch
 from torch import nn
 
 from recurra import cells
-from recurra.engine import Truncated, explain, scan
+from recurra.engine import Online, Truncated, explain, scan
 from recurra.errors import BackpropError, ConfigError, ShapeError, StateError
-from recurra.engine import Online
 from recurra.nn import Bidirectional
 from recurra.state import map_leaves, named_leaves
 
