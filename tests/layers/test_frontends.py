@@ -31,6 +31,12 @@ def test_what_is_constant_is_not_blown_up(close):
     close(frontend.std, torch.ones(2, dtype=torch.float64))
 
 
+def test_small_changes_of_large_numbers_are_no_constants(close):
+    frontend = NumbersFrontend(1).double()
+    frontend.fit([np.float32([[2025], [2026]]), np.float32([[2026], [2025]])])
+    close(frontend.std, torch.full((1,), 0.5, dtype=torch.float64))
+
+
 def test_nothing_cannot_be_measured():
     with pytest.raises(DataError, match="at least one sequence"):
         NumbersFrontend(F).fit([])
