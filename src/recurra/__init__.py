@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Captioner": "recurra.models",
     "Checkpointed": "recurra.engine",
     "Corpus": "recurra.data",
+    "Dataset": "recurra.data",
+    "EncoderDecoder": "recurra.models",
+    "Examples": "recurra.data",
     "Full": "recurra.engine",
     "LanguageModel": "recurra.models",
     "Online": "recurra.engine",
     "RandomWindow": "recurra.engine",
     "Run": "recurra.training",
+    "SequenceClassifier": "recurra.models",
+    "SequenceTagger": "recurra.models",
     "Trainer": "recurra.training",
     "Truncated": "recurra.engine",
     "Unbiased": "recurra.engine",
@@ -35,6 +41,7 @@ _MODULES = (
     "models",
     "nn",
     "recipes",
+    "sklearn",
     "state",
     "testing",
     "training",
@@ -53,13 +60,14 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing here runs
         models,
         nn,
         recipes,
+        sklearn,
         state,
         testing,
         training,
     )
-    from recurra.data import Corpus
+    from recurra.data import Corpus, Dataset, Examples
     from recurra.engine import Checkpointed, Full, Online, RandomWindow, Truncated, Unbiased, explain, scan
-    from recurra.models import LanguageModel
+    from recurra.models import Captioner, EncoderDecoder, LanguageModel, SequenceClassifier, SequenceTagger
     from recurra.training import Run, Trainer
 
 

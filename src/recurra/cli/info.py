@@ -44,7 +44,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
     for name, value in facts.items():
         if value is not None:
             shown = f"{value:,}" if isinstance(value, int) else value
-            click.echo(f"{name.replace('_', ' '):<14}{shown}")
+            click.echo(f"{name.replace('_', ' '):<16}{shown}")
 
 
 def _numbers(row: dict[str, Any]) -> str:

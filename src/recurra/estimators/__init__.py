@@ -1,0 +1,9 @@
+"""The models of the tasks as estimators of scikit-learn; public as `recurra.sklearn`."""
+
+from recurra.data.examples.libraries import need
+
+need("sklearn")
+
+from recurra.estimators.examples import Captioner, EncoderDecoder, SequenceClassifier, SequenceTagger  # noqa: E402
+
+__all__ = ["Captioner", "EncoderDecoder", "SequenceClassifier", "SequenceTagger"]
