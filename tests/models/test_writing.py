@@ -40,7 +40,7 @@ def test_rows_side_by_side_say_what_each_says_alone():
     for row, script in enumerate(scripts):
         tokens, nats, weights = one_by_one(decoder, state, row, int(longest[row]))
         assert script.tokens.tolist() == tokens
-        close(torch.tensor(script.nats).double(), torch.tensor(nats).double())
+        close(torch.tensor(script.nats, dtype=torch.float64), torch.tensor(nats, dtype=torch.float64))
         close(script.weights, weights)
         lengths.add((len(tokens), tokens[-1] == END))
     assert len(lengths) > 2  # rows end at different times, some by their end and some for their length
