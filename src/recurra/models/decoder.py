@@ -143,10 +143,7 @@ class Decoder(nn.Module):
         x = self.input_dropout(embed(self.embedding, tokens, words))
         if isinstance(state.summary, Tensor):
             x = torch.cat([x, state.summary.expand(len(x), -1, -1)], -1)
-        start = state.stack
-        if backprop is not None:
-            start = tuple(backprop.start(cell, s) for cell, s in zip(self.stack.cells, start, strict=True))
-        h, stack = self.stack(x, start, backprop=backprop, backend=backend)
+        h, stack = self.stack(x, state.stack, backprop=backprop, backend=backend)
         features, weights = self._look(h, state)
         return Reading(self.dropout(features), weights, state._replace(stack=stack))
 
