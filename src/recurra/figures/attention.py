@@ -18,10 +18,15 @@ if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
 __all__ = ["AttentionMap", "plot_attention_map"]
 
 MOST_MAPS = 4
-MOST_CHARACTERS = 14
-ROOM = {"left": 0.105, "right": 0.03, "top": 0.1, "bottom": 0.035}
+NAME = 100.0
+"""Points of a name."""
+ROOM = {"left": 0.12, "right": 0.03, "top": 0.125, "bottom": 0.02}
 """Around each map, for names, as shares of the picture."""
 TOP = 0.885
+MANY = 400
+"""Steps that have no pixel each."""
+LEAST = 1e-9
+"""Weight that is dark, where all are smaller."""
 
 
 class AttentionMap(NamedTuple):
@@ -69,9 +74,11 @@ def _draw(axes: Axes, shown: AttentionMap) -> None:
     axes.spines[:].set_visible(True)
     axes.xaxis.tick_top()
     if weights.size:
-        axes.imshow(weights, cmap=heat(), vmin=0, vmax=max(float(weights.max()), 1e-9), aspect="auto")  # type: ignore[arg-type]
+        highest = max(float(weights.max()), LEAST)
+        drawn = "nearest" if weights.shape[1] < MANY else "auto"
+        axes.imshow(weights, cmap=heat(), vmin=0, vmax=highest, aspect="auto", interpolation=drawn)
     known = len(shown.inputs) == weights.shape[1]
-    name_cells(axes, shown.inputs if known else [], shown.outputs, most=MOST_CHARACTERS)
+    name_cells(axes, shown.inputs if known else [], shown.outputs, room=NAME)
     if not known:
         axes.set_xlabel(f"{weights.shape[1]:,} input steps", color=FAINT)
         axes.xaxis.set_label_position("top")

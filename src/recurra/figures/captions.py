@@ -19,13 +19,15 @@ if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
 
 __all__ = ["Captioned", "grid_of", "plot_captions"]
 
-COLUMNS, ROWS = 4, 3
-TOP, ROW, SIDE = 0.875, 0.286, 0.02
-"""Where pictures begin, height of a row, and space at the sides, as shares of the picture."""
-PICTURE = 0.175
-"""Height of a picture in its row; the rest is for words."""
-WRITTEN, LINES = 36, 2
-"""Characters of a line under a picture, and lines of each text."""
+MOST_IN_ROW, MOST_ROWS = 4, 3
+TOP, BOTTOM, SIDE = 0.875, 0.015, 0.02
+"""Where pictures begin and end, and space at the sides, as shares of the picture."""
+STRIP = 0.143
+"""Height of what was looked at for the words of a picture."""
+BELOW, LINE = 0.11, 0.0235
+"""Height of the words under a picture, and of a line of them."""
+CHARACTERS, LINES = 144, 2
+"""Characters of all texts side by side, and lines of each text."""
 WORDS = 12
 """Words at most whose attention is drawn."""
 
@@ -59,13 +61,17 @@ def plot_captions(
     Raises: RunError if the file cannot be written.
     """
     seen = [each for each in captioned if each.attention is not None and len(each.attention)][:2]
+    shown = captioned[: MOST_IN_ROW * (MOST_ROWS - bool(seen))]
+    columns = min(len(shown), MOST_IN_ROW)
+    width = (1 - 2 * SIDE) / max(columns, 1)
+    height = (TOP - BOTTOM - STRIP * len(seen)) / max(math.ceil(len(shown) / max(columns, 1)), 1)
     with canvas() as figure:
         write_heading(figure, title, subtitle)
-        for number, each in enumerate(captioned[: COLUMNS * (ROWS - bool(seen))]):
-            row, column = divmod(number, COLUMNS)
-            _draw(figure, each, SIDE + column * (1 - 2 * SIDE) / COLUMNS, TOP - row * ROW)
-        for number, each in enumerate(seen):
-            _draw_words(figure, each, TOP - 2 * ROW - number * ROW / 2)
+        for number, each in enumerate(shown):
+            row, column = divmod(number, columns)
+            _draw(figure, each, (SIDE + column * width, TOP - (row + 1) * height, width, height))
+        for number, each in enumerate(reversed(seen)):
+            _draw_words(figure, each, BOTTOM + number * STRIP)
         save(figure, path)
 
 
@@ -75,21 +81,22 @@ def grid_of(places: int, height: int, width: int) -> tuple[int, int]:
     return min(options, key=lambda shape: abs(math.log(shape[1] * height / (shape[0] * width))))
 
 
-def _draw(figure: Figure, each: Captioned, left: float, top: float) -> None:
-    width = (1 - 2 * SIDE) / COLUMNS
-    _show(figure.add_axes((left, top - PICTURE, width, PICTURE)), each.picture)
+def _draw(figure: Figure, each: Captioned, box: tuple[float, float, float, float]) -> None:
+    left, bottom, width, height = box
+    _show(figure.add_axes((left, bottom + BELOW, width, height - BELOW - 0.01), anchor="S"), each.picture)
     differs = each.reference is not None and each.reference.split() != each.written.split()
     colour = INK if each.reference is None else VERMILION if differs else GREEN
-    written = wrap(each.written, WRITTEN, LINES) or "(nothing)"
-    middle, below = left + width / 2, top - PICTURE - 0.006
+    characters = int(CHARACTERS * width)
+    written = wrap(each.written, characters, LINES) or "(nothing)"
+    middle, top = left + width / 2, bottom + BELOW - 0.006
     style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 11, "linespacing": 1.1, "parse_math": False}
-    figure.text(middle, below, written, color=colour, **style)
+    figure.text(middle, top, written, color=colour, **style)
     if differs:
-        below -= 0.0235 * (1 + written.count("\n"))
-        figure.text(middle, below, wrap(f"truth: {each.reference}", WRITTEN, LINES), color="#555555", **style)
+        top -= LINE * (1 + written.count("\n"))
+        figure.text(middle, top, wrap(f"truth: {each.reference}", characters, LINES), color="#555555", **style)
 
 
-def _draw_words(figure: Figure, each: Captioned, top: float) -> None:
+def _draw_words(figure: Figure, each: Captioned, bottom: float) -> None:
     """Draw the picture once for every token, with its attention over it."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -99,7 +106,7 @@ def _draw_words(figure: Figure, each: Captioned, top: float) -> None:
     count = min(len(each.tokens), len(each.attention), WORDS)
     room = (1 - 2 * SIDE) / max(count, 8)
     for number in range(count):
-        axes = figure.add_axes((SIDE + number * room, top - ROW / 2 + 0.004, room, ROW / 2 - 0.034))
+        axes = figure.add_axes((SIDE + number * room, bottom, 0.95 * room, STRIP - 0.034))
         _show(axes, each.picture, strength=0.75)
         weights = np.asarray(each.attention[number], np.float64)
         weights = weights.reshape(grid_of(len(weights), height, width))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.figures.canvas import canvas, save, write_heading
+from recurra.figures.canvas import FAINT, GRID, INK, canvas, save, write_heading
 from recurra.figures.naming import heat, name_cells
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
@@ -21,7 +21,10 @@ MOST_CLASSES = 40
 """Classes that have a row each; all rarer ones share one."""
 MOST_COUNTED = 20
 """Classes whose counts are written into the cells."""
-MOST_CHARACTERS = 18
+NAME = 130.0
+"""Points of a name."""
+LEFT, WIDTH, BOTTOM, TOP = 0.19, 0.7, 0.2, 0.86
+"""Of the table, as shares of the picture."""
 
 
 def plot_confusion(
@@ -43,19 +46,21 @@ def plot_confusion(
     names, table = merge_rare(labels, np.asarray(counts, np.int64).reshape(len(labels), len(labels)), MOST_CLASSES)
     with canvas() as figure:
         write_heading(figure, title, subtitle)
-        axes = figure.add_axes((0.19, 0.2, 0.7, 0.66))
+        axes = figure.add_axes((LEFT, BOTTOM, WIDTH, TOP - BOTTOM))
         shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-        image = axes.imshow(shares, cmap=heat(), vmin=0, vmax=1, aspect="auto")  # type: ignore[arg-type]
-        name_cells(axes, names, names, most=MOST_CHARACTERS)
+        image = axes.imshow(shares, cmap=heat(), vmin=0, vmax=1, aspect="auto")
+        name_cells(axes, names, names, room=NAME)
+        level = not any(label.get_rotation() for label in axes.get_xticklabels())
+        bottom = BOTTOM - 0.09 * level
+        axes.set_position((LEFT, bottom, WIDTH, TOP - bottom))
         axes.set_xlabel("predicted", labelpad=8)
         axes.set_ylabel("truth", labelpad=8)
         _draw_edges(axes, len(names))
         if len(names) <= MOST_COUNTED:
             _write_counts(axes, table, shares)
-        bar = figure.colorbar(image, cax=figure.add_axes((0.905, 0.2, 0.015, 0.66)), ticks=[0, 0.25, 0.5, 0.75, 1])
-        bar.ax.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=11)
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.ax.set_title("of row", fontsize=11, loc="left", color="#555555")
+        _explain_colours(
+            figure.colorbar(image, cax=figure.add_axes((LEFT + WIDTH + 0.015, bottom, 0.015, TOP - bottom)))
+        )
         save(figure, path)
 
 
@@ -78,14 +83,21 @@ def _draw_edges(axes: Axes, count: int) -> None:
     axes.grid(visible=False)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#E8E8E8", linewidth=0.6)
+    axes.grid(which="minor", color=GRID, linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
+
+
+def _explain_colours(bar: Any) -> None:
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=11)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.ax.set_title("of row", fontsize=11, loc="left", color=FAINT, pad=12)
 
 
 def _write_counts(axes: Axes, table: NDArray[np.int64], shares: NDArray[Any]) -> None:
     size = min(15.0, max(7.0, 260 / len(table)))
     for row, column in np.argwhere(table > 0):
-        colour = "white" if shares[row, column] > 0.55 else "#222222"
+        colour = "white" if shares[row, column] > 0.55 else INK
         text = f"{table[row, column]:,}" if len(table) <= 10 else str(table[row, column])
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from recurra.figures.canvas import INK
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -13,7 +16,9 @@ __all__ = ["heat", "name_cells", "shorten", "wrap"]
 
 LARGEST, SMALLEST = 13.0, 8.0
 """Points of a name in a wide and in a narrow cell."""
-SLANTED = 45
+SLANTED, UPRIGHT = 45, 90
+WIDE, LINE = 0.62, 1.15
+"""Width of a character and height of a line, as shares of a font's size."""
 
 
 def shorten(text: str, most: int) -> str:
@@ -27,43 +32,51 @@ def wrap(text: str, width: int, lines: int) -> str:
     return "\n".join(textwrap.wrap(shorten(text, width * lines), width, max_lines=lines, placeholder="…"))
 
 
-def heat() -> object:
+def heat() -> Any:
     """Return colours from white to dark blue, for shares from 0 to 1."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("heat", ["#FFFFFF", "#B9DCF2", "#56B4E9", "#0072B2", "#06304C"])
 
 
-def name_cells(axes: Axes, across: Sequence[str], down: Sequence[str], *, most: int) -> None:
+def name_cells(axes: Axes, across: Sequence[str], down: Sequence[str], *, room: float) -> None:
     """Write names at the columns and rows of a table of cells that fills the axes.
 
     Where cells are narrow names are smaller and slanted, and where they are too narrow only some of them stand there.
 
     Args:
         across, down: names, none for no names.
-        most: characters of a name.
+        room: points that a name may take.
     """
-    figure = axes.get_figure()
-    assert figure is not None
-    box = axes.get_position()
-    width, height = 72 * box.width * figure.get_figwidth(), 72 * box.height * figure.get_figheight()  # type: ignore[union-attr]
-    for axis, names, room in ((axes.xaxis, across, width), (axes.yaxis, down, height)):
-        shown = [shorten(name, most) for name in names]
-        cell = room / max(len(shown), 1)
-        size = min(LARGEST, max(SMALLEST, 0.72 * cell))
-        every = max(1, -(-len(shown) * SMALLEST * 1.15 // room))
-        places = range(0, len(shown), int(every))
-        axis.set_ticks(places, [shown[place] for place in places], fontsize=size, color="#222222", parse_math=False)
-        if axis is axes.xaxis and max(map(len, shown), default=0) * 0.62 * size > cell * every:
-            turn_names(axes, SLANTED if cell * every > 1.3 * size else 90)
+    width, height = _points(axes)
+    for axis, names, side in ((axes.xaxis, across, width), (axes.yaxis, down, height)):
+        cell = side / max(len(names), 1)
+        every = max(1, math.ceil(SMALLEST * LINE / cell))
+        size = min(LARGEST, max(SMALLEST, 0.72 * every * cell))
+        longest = max((len(shorten(name, int(room / (WIDE * size)))) for name in names), default=0)
+        turned = axis is axes.xaxis and longest * WIDE * size > every * cell
+        if turned:
+            size = min(size, max(SMALLEST, 0.6 * every * cell))
+        places = range(0, len(names), every)
+        shown = [shorten(names[place], int(room / (WIDE * size))) for place in places]
+        axis.set_ticks(places, shown, fontsize=size, color=INK, parse_math=False)
+        if turned:
+            _turn(axes, SLANTED if every * cell > LINE * 1.2 * size else UPRIGHT)
     axes.tick_params(length=0)
 
 
-def turn_names(axes: Axes, degrees: int) -> None:
-    """Turn the names of columns, with one end at its column."""
+def _points(axes: Axes) -> tuple[float, float]:
+    """Return width and height of axes."""
+    box = axes.get_window_extent()
+    per_point = axes.figure.dpi / 72
+    return box.width / per_point, box.height / per_point
+
+
+def _turn(axes: Axes, degrees: int) -> None:
+    """Turn the names of columns, each with one end at its column."""
     above = axes.xaxis.get_ticks_position() == "top"
     for label in axes.get_xticklabels():
         label.set_rotation(degrees)
         label.set_rotation_mode("anchor")
         label.set_horizontalalignment("left" if above else "right")
-        label.set_verticalalignment("center" if degrees == 90 else "bottom" if above else "top")
+        label.set_verticalalignment("center" if degrees == UPRIGHT else "bottom" if above else "top")
