@@ -24,8 +24,8 @@ TOP, BOTTOM, SIDE = 0.875, 0.015, 0.02
 """Where pictures begin and end, and space at the sides, as shares of the picture."""
 STRIP = 0.143
 """Height of what was looked at for the words of a picture."""
-BELOW, LINE = 0.11, 0.0235
-"""Height of the words under a picture, and of a line of them."""
+BELOW, LINE, GAP = 0.11, 0.0235, 0.01
+"""Height of the words under a picture, of a line of them, and space around a picture."""
 CHARACTERS, LINES = 144, 2
 """Characters of all texts side by side, and lines of each text."""
 WORDS = 12
@@ -83,7 +83,8 @@ def grid_of(places: int, height: int, width: int) -> tuple[int, int]:
 
 def _draw(figure: Figure, each: Captioned, box: tuple[float, float, float, float]) -> None:
     left, bottom, width, height = box
-    _show(figure.add_axes((left, bottom + BELOW, width, height - BELOW - 0.01), anchor="S"), each.picture)
+    place = (left + GAP, bottom + BELOW, width - 2 * GAP, height - BELOW - GAP)
+    _show(figure.add_axes(place, anchor="S"), each.picture)
     differs = each.reference is not None and each.reference.split() != each.written.split()
     colour = INK if each.reference is None else VERMILION if differs else GREEN
     characters = int(CHARACTERS * width)

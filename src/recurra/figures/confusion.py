@@ -21,7 +21,7 @@ MOST_CLASSES = 40
 """Classes that have a row each; all rarer ones share one."""
 MOST_COUNTED = 20
 """Classes whose counts are written into the cells."""
-NAME = 130.0
+NAME = 118.0
 """Points of a name."""
 LEFT, WIDTH, BOTTOM, TOP = 0.19, 0.7, 0.2, 0.86
 """Of the table, as shares of the picture."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurra.figures.canvas import BLUE, FAINT, GRID, INK, SKY, VERMILION, canvas, save, write_heading
+from recurra.figures.canvas import BLUE, FAINT, INK, SKY, VERMILION, canvas, save, write_heading
 from recurra.figures.marks import percent
 from recurra.figures.naming import shorten
 
@@ -21,7 +21,7 @@ __all__ = ["BANDS", "Fan", "Trajectory", "fan", "plot_forecast"]
 BANDS = (0.5, 0.8, 0.9)
 """Shares of the probability that bands hold."""
 MOST_PANELS = 6
-SHOWN = 3
+SHOWN = 2
 """How many times as long as the forecast the history is that is drawn; at least this many steps:"""
 FEWEST = 30
 MOST_PATHS = 30
@@ -88,7 +88,7 @@ def plot_forecast(
     rows, columns = _shape(len(panels), paths)
     with canvas() as figure:
         write_heading(figure, title, subtitle)
-        figure.subplots_adjust(left=0.085, right=0.97, top=0.81, bottom=0.085, hspace=0.38, wspace=0.16)
+        figure.subplots_adjust(left=0.085, right=0.97, top=0.79, bottom=0.085, hspace=0.38, wspace=0.16)
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, number + 1)
             axes.set_title(shorten(panel.title, 90 // columns), fontsize=13, loc="left", pad=8, parse_math=False)
@@ -97,6 +97,9 @@ def plot_forecast(
                 axes.set_ylabel(unit, parse_math=False)
             if not paths and number >= len(panels) - columns:
                 axes.set_xlabel("steps from the origin")
+        _frame(
+            [(axes, panel) for axes, panel in zip(figure.axes, panels, strict=True) if isinstance(panel, Trajectory)]
+        )
         _explain(figure, panels)
         save(figure, path)
 
@@ -118,7 +121,7 @@ def _draw_fan(axes: Axes, panel: Fan) -> None:
     axes.plot(np.arange(1 - len(history), 1), history, color=FAINT, linewidth=1.5)
     if panel.truth is not None and len(panel.truth):
         truth = np.append(now, np.asarray(panel.truth, np.float64))
-        axes.plot(np.arange(1 - len(now), len(truth) + 1 - len(now)), truth, color=INK, linewidth=1.5)
+        axes.plot(np.arange(1 - len(now), len(truth) + 1 - len(now)), truth, color=VERMILION, linewidth=1.5, zorder=3)
     axes.plot(np.arange(1 - len(now), len(steps) + 1), np.append(now, median), color=BLUE)
     axes.axvline(0, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.margins(x=0.01)
@@ -131,17 +134,28 @@ def _draw_path(axes: Axes, panel: Trajectory) -> None:
         axes.plot(*np.concatenate([now, sample]).T, color=SKY, alpha=0.3, linewidth=1.0)
     axes.plot(*history.T, color=FAINT, linewidth=1.5)
     if panel.truth is not None and len(panel.truth):
-        axes.plot(*np.concatenate([now, np.asarray(panel.truth)]).T, color=INK, linewidth=1.5)
+        axes.plot(*np.concatenate([now, np.asarray(panel.truth)]).T, color=VERMILION, linewidth=1.5)
     axes.plot(*np.concatenate([now, median]).T, color=BLUE)
-    axes.plot(*now.T, marker="o", markersize=7, color=VERMILION, linestyle="none", zorder=3)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.grid(color=GRID)
+    axes.plot(*now.T, marker="o", markersize=7, color=INK, linestyle="none", zorder=3)
+    axes.set_aspect("equal", adjustable="box")
+
+
+def _frame(drawn: Sequence[tuple[Axes, Trajectory]]) -> None:
+    """Give all trajectories the same square."""
+    points = [np.asarray(part) for _, panel in drawn for part in (panel.history, panel.median, panel.truth)
+              if part is not None and len(part)]  # fmt: skip
+    if not points:
+        return
+    low, high = np.concatenate(points).min(0), np.concatenate(points).max(0)
+    middle, half = (low + high) / 2, max(0.55 * float((high - low).max()), 1e-9)
+    for axes, _ in drawn:
+        axes.set_xlim(middle[0] - half, middle[0] + half)
+        axes.set_ylim(middle[1] - half, middle[1] + half)
 
 
 def _shade(share: float) -> tuple[float, float, float]:
     """Return a blue that is the lighter the more a band holds."""
-    light = 0.35 + 0.55 * share
-    return (light * 0.85, light * 0.93 + 0.03, min(light + 0.08, 1.0))
+    return (0.4 + 0.5 * share, 0.69 + 0.265 * share, 0.85 + 0.13 * share)
 
 
 def _explain(figure: Figure, panels: Sequence[Fan | Trajectory]) -> None:
@@ -150,7 +164,7 @@ def _explain(figure: Figure, panels: Sequence[Fan | Trajectory]) -> None:
 
     handles: list[Any] = [Line2D([], [], color=FAINT, label="history")]
     if any(panel.truth is not None for panel in panels):
-        handles.append(Line2D([], [], color=INK, label="truth"))
+        handles.append(Line2D([], [], color=VERMILION, label="truth"))
     handles.append(Line2D([], [], color=BLUE, label="forecast (median)"))
     shares = {share for panel in panels if isinstance(panel, Fan) for share in panel.bands}
     handles += [Patch(color=_shade(share), label=percent(share)) for share in sorted(shares)]
