@@ -70,6 +70,6 @@ def test_texts_are_cut_to_their_room():
     assert shorten("abc def", 5) == "abc…"
     assert shorten("two\nlines", 20) == "two lines"
     assert shorten(" ", 3) == " "
-    assert wrap("one two three four", 8, 2) == "one two\nthree…"
+    assert wrap("one two three four", 8, 2) == "one two\nthree f…"
     assert wrap("one", 8, 2) == "one"
     assert all(len(line) <= 8 for line in wrap("x" * 99, 8, 2).split("\n"))

@@ -69,7 +69,7 @@ def plot_attention_map(
 
 
 def _draw(axes: Axes, shown: AttentionMap) -> None:
-    weights = np.asarray(shown.weights, np.float64).reshape(len(shown.outputs), -1)
+    weights = np.asarray(shown.weights, np.float64)
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)
     axes.xaxis.tick_top()

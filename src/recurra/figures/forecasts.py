@@ -92,7 +92,10 @@ def plot_forecast(
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, number + 1)
             axes.set_title(shorten(panel.title, 90 // columns), fontsize=13, loc="left", pad=8, parse_math=False)
-            (_draw_path if isinstance(panel, Trajectory) else _draw_fan)(axes, panel)  # type: ignore[operator]
+            if isinstance(panel, Trajectory):
+                _draw_path(axes, panel)
+            else:
+                _draw_fan(axes, panel)
             if not paths and number % columns == 0:
                 axes.set_ylabel(unit, parse_math=False)
             if not paths and number >= len(panels) - columns:
