@@ -1,6 +1,7 @@
 """Corpora, tokenizers, the token store, and partitioning into streams."""
 
 from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
+from recurra.data.examples import Dataset, DatasetConfig, Examples
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
 from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
@@ -12,6 +13,9 @@ __all__ = [
     "Batch",
     "Corpus",
     "DataConfig",
+    "Dataset",
+    "DatasetConfig",
+    "Examples",
     "RandomStream",
     "SequentialStream",
     "Stream",

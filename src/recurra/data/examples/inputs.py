@@ -12,7 +12,7 @@ from recurra.data.examples.batches import Padded, pad
 from recurra.data.tokenizers import Tokenizer
 from recurra.errors import DataError
 
-__all__ = ["Input", "NumbersInput", "TextInput"]
+__all__ = ["Input", "NumbersInput", "TextInput", "lower"]
 
 
 class Input(ABC):
@@ -61,7 +61,7 @@ class TextInput(Input):
                 raw = ("" if self.tokenizer.kind == "char" else " ").join(raw)
             except TypeError:
                 raise DataError(f"a text is a string or a list of words, not {type(raw).__name__}") from None
-        ids = self.tokenizer.encode(raw.lower() if self.lowercase else raw)
+        ids = self.tokenizer.encode(lower(raw) if self.lowercase else raw)
         if not len(ids):
             raise DataError(f"the text {raw!r} is empty")
         return ids
@@ -99,3 +99,11 @@ class NumbersInput(Input):
     def as_mapping(self) -> dict[str, Any]:
         """Kind and settings."""
         return {"kind": self.kind, "features": self.features}
+
+
+def lower(text: str) -> str:
+    """Return a text in lower case, as many characters as it had: a few that would become two stay as they are."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(small if len(small := character.lower()) == 1 else character for character in text)

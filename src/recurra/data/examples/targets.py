@@ -39,6 +39,10 @@ class Target(ABC):
     def collate(self, encoded: Sequence[Any]) -> Tensor:
         """Put what `encode` gave side by side: (B,) or (S, B) int64, -1 past a row's end."""
 
+    @abstractmethod
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the settings, as JSON holds them, under their names and ``kind``. A tokenizer is saved beside them."""
+
 
 class Labels(Target):
     """One label for a whole sequence.
@@ -77,6 +81,10 @@ class Labels(Target):
     def collate(self, encoded: Sequence[Any]) -> Tensor:
         """Numbers -> (B,)."""
         return torch.tensor(list(encoded), dtype=torch.int64)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Kind and names."""
+        return {"kind": self.kind, "names": self.names}
 
 
 class StepLabels(Labels):
@@ -118,6 +126,10 @@ class TextTarget(Target):
     def collate(self, encoded: Sequence[Any]) -> Tensor:
         """(S_b,) each -> (S, B)."""
         return pad(encoded, NOTHING).values
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The kind."""
+        return {"kind": self.kind}
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of tokens up to the first end, without space around it."""

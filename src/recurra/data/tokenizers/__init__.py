@@ -44,6 +44,7 @@ def build_tokenizer(
     valid: str | Sequence[str] = (),
     vocab: int | None = None,
     end: bool = False,
+    unknown: bool = False,
 ) -> Tokenizer:
     """Make a tokenizer whose vocabulary is that of the training texts.
 
@@ -53,15 +54,17 @@ def build_tokenizer(
         valid: the validation part; consulted only for whether an unknown token is needed.
         vocab: largest number of tokens, specials included; 2048 for bpe by default, without limit for char and word.
         end: give the vocabulary an end of text, ``<eot>``.
+        unknown: give it an unknown token, ``<unk>``, whatever `valid` holds; no matter to byte and bpe, which miss
+            nothing.
     Raises: ConfigError for an unknown kind, or a `vocab` that it cannot have.
     """
     check_choice(KINDS, tokenizer=kind)
     training = [texts] if isinstance(texts, str) else texts
     validation = [valid] if isinstance(valid, str) else valid
     if kind == "char":
-        return CharTokenizer.build(training, valid=validation, vocab=vocab, end=end)
+        return CharTokenizer.build(training, valid=validation, vocab=vocab, end=end, unknown=unknown)
     if kind == "word":
-        return WordTokenizer.build(training, valid=validation, vocab=vocab, end=end)
+        return WordTokenizer.build(training, valid=validation, vocab=vocab, end=end, unknown=unknown)
     if kind == "bpe":
         return BpeTokenizer.build(training, vocab=vocab, end=end)
     if vocab is not None:

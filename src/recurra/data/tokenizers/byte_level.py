@@ -23,6 +23,8 @@ __all__ = ["BpeTokenizer", "ByteTokenizer"]
 DEFAULT_VOCAB = 2048
 CHUNK = 1 << 20
 """Characters looked at together; bounds memory, changes no token."""
+MOST_KNOWN = 1 << 17
+"""Pieces whose tokens are remembered from one text to the next, about."""
 
 # White space as the library's own pattern knows it; Python's \s has four control characters more.
 _SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -77,6 +79,10 @@ class BpeTokenizer(Tokenizer):
     unit = "bytes"
     can_miss = False
 
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self._known: dict[str, list[int]] = {}
+
     @classmethod
     def build(cls, texts: Sequence[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
         """Learn pairs from `texts` until there are `vocab` tokens, specials included, or no pair comes twice."""
@@ -95,7 +101,9 @@ class BpeTokenizer(Tokenizer):
     def lookup(self, text: str | bytes) -> Ids:
         """Return the ids; no byte is ever unseen."""
         string = text.decode() if isinstance(text, bytes) else check_unicode(text, "the text")
-        known: dict[str, list[int]] = {}
+        known = self._known
+        if len(known) > MOST_KNOWN:
+            known.clear()
         parts = [np.zeros(0, np.int32)]
         for chunk in _chunks(string):
             pieces = _PIECE.findall(chunk)

@@ -32,17 +32,26 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def build(
-        cls, texts: Sequence[str], *, valid: Sequence[str] = (), vocab: int | None = None, end: bool = False
+        cls,
+        texts: Sequence[str],
+        *,
+        valid: Sequence[str] = (),
+        vocab: int | None = None,
+        end: bool = False,
+        unknown: bool = False,
     ) -> CharTokenizer:
-        """Make the vocabulary from `texts`, with ``<unk>`` only if `vocab` cuts some off or `valid` holds others."""
+        """Make the vocabulary from `texts`.
+
+        There is an ``<unk>`` only if it is asked for, `vocab` cuts some off, or `valid` holds others.
+        """
         counts = _count(texts)
         codes = np.flatnonzero(counts)
         order = codes[np.argsort(-counts[codes], kind="stable")]
-        known = order if vocab is None or len(order) + end <= vocab else order[: max(1, vocab - 1 - end)]
+        known = order if vocab is None or len(order) + end + unknown <= vocab else order[: max(1, vocab - 1 - end)]
         counts_valid = _count(valid)
         counts_valid[known] = 0
         names = [chr(code) for code in known]
-        if len(known) < len(order) or counts_valid.any():
+        if unknown or len(known) < len(order) or counts_valid.any():
             names.append(UNKNOWN)
         if end:
             names.append(END_OF_TEXT)

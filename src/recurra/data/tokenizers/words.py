@@ -32,7 +32,13 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def build(
-        cls, texts: Sequence[str], *, valid: Sequence[str] = (), vocab: int | None = None, end: bool = False
+        cls,
+        texts: Sequence[str],
+        *,
+        valid: Sequence[str] = (),
+        vocab: int | None = None,
+        end: bool = False,
+        unknown: bool = False,
     ) -> WordTokenizer:
         """Make the vocabulary from `texts`.
 
@@ -40,18 +46,21 @@ class WordTokenizer(Tokenizer):
             valid: if it holds unseen words and nothing else makes an ``<unk>``, words that `texts` have once become
                 the unknown token, so that it is learned.
             vocab: keep the most frequent words, specials included in the number.
+            unknown: do the same whatever `valid` holds, as long as any word comes twice.
         """
         counts = Counter(word for text in texts for word in _words(text))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         has_unknown = UNKNOWN in counts
-        if vocab is not None and len(ranked) + (end and END_OF_TEXT not in counts) > vocab:
+        added = (end and END_OF_TEXT not in counts) + (unknown and not has_unknown)
+        if vocab is not None and len(ranked) + added > vocab:
             kept = {word for word in (END_OF_LINE, UNKNOWN, END_OF_TEXT) if word in counts}
             special = len(kept | {UNKNOWN} | ({END_OF_TEXT} if end else set()))
             kept.update([word for word in ranked if word not in kept][: max(0, vocab - special)])
             ranked, has_unknown = [word for word in ranked if word in kept], True
-        elif not has_unknown and any(word not in counts for text in valid for word in _words(text)):
+        elif not has_unknown and (unknown or any(word not in counts for text in valid for word in _words(text))):
             specials = (END_OF_LINE, END_OF_TEXT)
-            ranked = [word for word in ranked if counts[word] > 1 or word in specials] if vocab is None else ranked
+            known = [word for word in ranked if counts[word] > 1 or word in specials] if vocab is None else ranked
+            ranked = known if known or not unknown else ranked
             has_unknown = True
         wanted = [UNKNOWN] * has_unknown + [END_OF_TEXT] * end
         return cls(cls.make_backend([*ranked, *(name for name in wanted if name not in ranked)]))
