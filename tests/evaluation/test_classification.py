@@ -58,7 +58,7 @@ def test_naive_bayes_counts_characters_where_a_model_reads_those():
 
 
 def test_naive_bayes_says_when_it_counts_a_part(monkeypatch):
-    monkeypatch.setattr("recurra.evaluation.classification.MOST_CHARACTERS", 30)
+    monkeypatch.setattr("recurra.evaluation.classification.MOST_OF_WORDS", 30)
     name, _ = naive_bayes(text_input(TRAIN.inputs), TRAIN, ["good"])
     assert name == "naive Bayes on words of 3 training texts"
 

@@ -16,8 +16,8 @@ from recurra.evaluation.sampling import as_text, check_assessable, sample
 
 __all__ = ["assess_classifier", "naive_bayes"]
 
-MOST_CHARACTERS = 20_000_000
-"""Of training texts whose words naive Bayes counts; it is a matter of seconds."""
+MOST_OF_WORDS, MOST_BY_ONE = 20_000_000, 5_000_000
+"""Characters of training texts whose words, or characters, are counted; it is a matter of seconds."""
 
 
 def assess_classifier(
@@ -62,7 +62,8 @@ def naive_bayes(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[str
     by_character = input.tokenizer.kind in ("char", "byte")
     name = "naive Bayes on " + ("1-3 characters" if by_character else "words")
     characters = sum(len(as_text(raw, input)) for raw in train.inputs)
-    part = sample(train, len(train) * MOST_CHARACTERS // max(characters, MOST_CHARACTERS))
+    most = MOST_BY_ONE if by_character else MOST_OF_WORDS
+    part = sample(train, len(train) * most // max(characters, most))
     if len(part) < len(train):
         name += f" of {len(part):,} training texts"
     if by_character:

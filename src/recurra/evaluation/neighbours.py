@@ -16,7 +16,7 @@ __all__ = ["nearest_pictures", "nearest_texts"]
 
 FEWER = 20_000
 """Training examples that are searched where all would take too long."""
-MOST_CHARACTERS, MOST_PRODUCTS, MOST_PIXELS = 10_000_000, 3_000_000_000, 1_000_000_000_000
+MOST_CHARACTERS, MOST_PRODUCTS, MOST_PIXELS = 8_000_000, 2_000_000_000, 1_000_000_000_000
 """What takes some ten seconds on one core: to count, to multiply sparse, and to multiply."""
 ROWS, PIECE = 64, 1024
 """Rows that are compared at once: of sparse texts, and of training pictures."""
@@ -30,18 +30,16 @@ def nearest_texts(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[s
         input: of the model.
     Returns: (name, with the number of training texts if not all are searched; targets).
     """
-    texts = [as_text(raw, input) for raw in train.inputs]
-    total = len(train)
-    if sum(map(len, texts)) > MOST_CHARACTERS:
-        train = sample(train, FEWER)
-        texts = [as_text(raw, input) for raw in train.inputs]
-    known, asked = _weigh(texts, [as_text(raw, input) for raw in inputs])
-    if _products(known, asked) > MOST_PRODUCTS and len(train) > FEWER:
-        train = sample(train, FEWER)
-        known, asked = _weigh([as_text(raw, input) for raw in train.inputs], [as_text(raw, input) for raw in inputs])
+    texts, wanted = ([as_text(raw, input) for raw in side] for side in (train.inputs, inputs))
+    total, part = len(train), sample(train, FEWER)
+    known, asked = _weigh([as_text(raw, input) for raw in part.inputs], wanted)
+    products = _products(known, asked) * total // len(part)
+    if len(part) < total and sum(map(len, texts)) <= MOST_CHARACTERS and products <= MOST_PRODUCTS:
+        part = train
+        known, asked = _weigh(texts, wanted)
     columns = known.T.tocsr()
     pieces = [asked[start : start + ROWS] @ columns for start in range(0, len(inputs), ROWS)]
-    return _name(train, total), _targets(train, np.concatenate([np.ravel(piece.argmax(1)) for piece in pieces]))
+    return _name(part, total), _targets(part, np.concatenate([np.ravel(piece.argmax(1)) for piece in pieces]))
 
 
 def _weigh(known: Sequence[str], asked: Sequence[str]) -> tuple[Any, Any]:
