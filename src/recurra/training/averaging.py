@@ -37,7 +37,10 @@ class WeightAverage:
             return
         decay, current = min(self.decay, (step + 1) / (step + 10)), self.model.state_dict()
         for name, mean in self.mean.items():
-            mean.lerp_(current[name], 1 - decay)
+            if mean.is_floating_point():
+                mean.lerp_(current[name], 1 - decay)
+            else:  # a count has no mean
+                mean.copy_(current[name])
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
