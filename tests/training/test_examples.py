@@ -1,0 +1,179 @@
+"""Tasks on examples: same bits, exact resuming, every setting counts, each kind of input and target."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from recurra.data import Dataset, Examples
+from recurra.errors import ConfigError
+from recurra.training import TASKS, ExamplesConfig, Reporter, Run, Trainer
+
+WORDS = ("red", "green", "blue", "dog", "cat", "bird", "runs", "sleeps", "sings")
+
+
+class StopAt(Reporter):
+    """Presses Ctrl-C after a given step."""
+
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, step, loss_nats, grad_norm):
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def sentences(count):
+    random = np.random.default_rng(0)
+    return [" ".join(random.choice(WORDS, random.integers(2, 7))) for _ in range(count)]
+
+
+def examples(task):
+    texts = sentences(40)
+    random = np.random.default_rng(1)
+    if task == "classify":
+        return Examples(texts, ["animal" if "dog" in text or "cat" in text else "other" for text in texts])
+    if task == "tag":
+        words = [text.split() for text in texts]
+        return Examples(words, [["colour" if word in WORDS[:3] else "-" for word in each] for each in words])
+    if task == "translate":
+        return Examples(texts, [" ".join(reversed(text.split())) for text in texts])
+    pictures = [random.integers(0, 255, (8, 8), dtype=np.uint8) for _ in range(40)]
+    return Examples(pictures, ["bright" if picture.mean() > 127 else "rather dark" for picture in pictures])
+
+
+def dataset(task):
+    return Dataset.from_examples(examples(task), task=task, name=task)
+
+
+def trainer(task, out, *, reporter=None, model=None, **settings):
+    data = dataset(task)
+    torch.manual_seed(settings.get("seed", 0))
+    small = {"hidden": 8, "embedding": 6, **(model or {})}
+    network = TASKS[task].model_class(data.input, data.target, **small)
+    settings = {"batch": 7, "epochs": 3, "threads": 1, "lr": 0.01, **settings}
+    return Trainer(network, data, out=out, reporter=reporter or Reporter(), **settings)
+
+
+def everything(path):
+    run = Run.load(path)
+    generation, _ = run.directory.read_generation()
+    used = {f"used.{name}": tensor for name, tensor in run.model.state_dict().items()}
+    files = run.directory.metrics_file.read_bytes(), run.directory.samples_file.read_bytes()
+    return {**generation.tensors, **used}, files
+
+
+def assert_same(a, b):
+    (tensors_a, files_a), (tensors_b, files_b) = everything(a), everything(b)
+    assert files_a == files_b
+    assert tensors_a.keys() == tensors_b.keys()
+    for name, tensor in tensors_a.items():
+        assert torch.equal(tensor, tensors_b[name]), name
+
+
+TASK_NAMES = ("classify", "tag", "translate", "caption")
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_resuming_in_mid_epoch_equals_never_having_stopped(tmp_path, task):
+    settings = {"average": 0.9, "sampling": 0.5}
+    trainer(task, tmp_path / "whole", **settings).fit()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(task, tmp_path / "cut", reporter=StopAt(8), **settings).fit()
+    Trainer.resume(tmp_path / "cut", reporter=Reporter()).fit()
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_a_run_answers_as_its_model_does_and_is_assessed(tmp_path, task):
+    run = trainer(task, tmp_path / "run").fit()
+    data = dataset(task)
+    said = [prediction.said for prediction in run.model.predict(data.valid.inputs)]
+    rows = run.answering_task.answer(run, data.valid)
+    assert [row.get("label", row.get("labels", row.get("text"))) for row in rows] == said
+    assessment = run.assess()
+    assert assessment.task == task
+    assert assessment.baselines
+    assert all(run.directory.report.glob("valid-*.png"))
+    assert {"train_examples": 36, "valid_examples": 4}.items() <= run.answering_task.facts(run).items()
+
+
+def test_validation_counts_each_example_once(tmp_path):
+    fitted = trainer("tag", tmp_path / "run")
+    run = fitted.fit()
+    right = total = 0
+    for prediction, truth in zip(run.model.predict(run.data.valid.inputs), run.data.valid.targets, strict=True):
+        right += sum(a == b for a, b in zip(prediction.labels, truth, strict=True))
+        total += len(truth)
+    best = min((row for row in run.metrics if "valid_loss_nats" in row), key=lambda row: row["valid_loss_nats"])
+    assert best["valid_accuracy"] == pytest.approx(right / total)
+
+
+def test_inputs_are_measured_before_the_first_step_and_kept(tmp_path):
+    sounds = [np.random.default_rng(n).normal(0, 0.1, 900).astype(np.float32) for n in range(12)]
+    data = Dataset.from_examples(Examples(sounds, ["a", "b"] * 6), task="classify", rate=8000, mels=8)
+    model = TASKS["classify"].model_class(data.input, data.target, hidden=4)
+    run = Trainer(model, data, out=tmp_path / "run", epochs=1, reporter=Reporter()).fit()
+    assert torch.equal(run.model.encoder.frontend.mean, model.encoder.frontend.mean)
+    assert model.encoder.frontend.mean.abs().sum() > 0
+
+
+def test_model_and_examples_must_belong_together(tmp_path):
+    data, other = dataset("classify"), dataset("caption")
+    model = TASKS["classify"].model_class(data.input, data.target, hidden=4)
+    with pytest.raises(ConfigError, match="built for other examples"):
+        Trainer(model, other, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="does not know how to train a Linear"):
+        Trainer(torch.nn.Linear(1, 1), data)
+
+
+CHANGES = {
+    "batch": 5, "optimizer": "adam", "lr": 0.02, "weight_decay": 0.5, "beta2": 0.9, "schedule": "constant",
+    "clip": 0.01, "clip_value": 1e-4, "epochs": 2, "steps": 9, "average": 0.5, "keep": "last", "seed": 1,
+    "backprop": "1", "sampling": 0.9, "patience": 1,
+}  # fmt: skip
+ELSEWHERE = {"threads", "device", "backend"}
+"""Settings that change no bits that are promised."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    path = tmp_path_factory.mktemp("base") / "run"
+    trainer("translate", path, schedule="cosine").fit()
+    return path
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_setting_of_training_changes_something(tmp_path, base, field):
+    if field == "patience":
+        stopped = trainer("translate", tmp_path / "run", lr=1e-9, patience=1, epochs=50)
+        stopped.fit()
+        assert stopped.epoch < 50
+        return
+    settings = {"schedule": "cosine"}
+    if field == "keep":  # with such steps the last weights are not the best
+        settings, base = {"lr": 1.0, "clip": 0.0}, tmp_path / "base"
+        trainer("translate", base, **settings).fit()
+    trainer("translate", tmp_path / "run", **{**settings, field: CHANGES[field]}).fit()
+    (tensors, files), (base_tensors, base_files) = everything(tmp_path / "run"), everything(base)
+    assert files != base_files or any(not torch.equal(t, base_tensors[name]) for name, t in tensors.items())
+
+
+def test_every_setting_of_training_is_accounted_for():
+    assert set(CHANGES) | ELSEWHERE == set(ExamplesConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"sampling": 1.5}, "sampling"),
+        ({"backend": "llvm,loop"}, "one for all layers"),
+        ({"backprop": "sideways"}, "sideways"),
+        ({"ar": 1.0}, "unknown setting 'ar'"),
+    ],
+)
+def test_bad_settings_are_refused_when_built(settings, says):
+    with pytest.raises((ConfigError, ValueError), match=says):
+        ExamplesConfig.of(**settings)
