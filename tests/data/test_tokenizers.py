@@ -231,3 +231,17 @@ def test_every_code_point_is_a_character() -> None:
     text = "".join(map(chr, [*range(0xD800), *range(0xE000, sys.maxunicode + 1)]))
     tokenizer = build_tokenizer("char", string.printable)
     assert tokenizer.decode(tokenizer.encode(text)) == "".join(c for c in text if c in string.printable)
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_an_unknown_token_that_is_asked_for_is_there(kind):
+    tokenizer = build_tokenizer(kind, "a b a b c", unknown=True, end=True)
+    assert tokenizer.encode("x").tolist() == [tokenizer.unknown]
+    assert build_tokenizer(kind, "a b a b c").unknown is None
+    assert len(build_tokenizer(kind, "a b a b c", unknown=True, end=True, vocab=4)) == 4
+
+
+def test_words_that_come_once_teach_the_unknown_token_unless_nothing_else_is_left():
+    assert build_tokenizer("word", "a b a b c", unknown=True).names == ["a", "b", "<unk>"]
+    assert build_tokenizer("word", "a b c", unknown=True).names == ["a", "b", "c", "<unk>"]
+    assert build_tokenizer("word", "a b a b c", unknown=True, vocab=10).names == ["a", "b", "c", "<unk>"]

@@ -1,14 +1,20 @@
 """Every example runs, at its smallest."""
 
+import gzip
+import io
 import json
 import math
 import runpy
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from recurra.data.examples import read_picture
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 TEXT = "The cat sat on the mat, and the dog sat on the log;\nthe cat saw the dog.\n" * 30 + "A bird flew.\n"
@@ -126,3 +132,113 @@ def test_misspelled_words_and_spelling_bits():
     assert (share, words) == (0.2, 5)
     bits = choices["spelling_bits"](Counter({"ab": 2}), "ab ab ab")
     assert bits == pytest.approx(2 * 3 * math.log2(3))  # two words of three symbols, each a third of all
+
+
+def rows_of(path):
+    return [tuple(line.split("\t")) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch, capsys):
+    """Run `prepare_tasks.py` on files of a folder, ``source``; returns the folder it has filled."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+
+    def run(task, name="", **files):
+        for file, content in files.items():
+            (source / file.replace("_DOT_", ".")).write_bytes(content)
+        monkeypatch.setattr(sys, "argv", ["prepare_tasks.py", task, str(source / name), str(out)])
+        runpy.run_path(str(EXAMPLES / "prepare_tasks.py"), run_name="__main__")
+        assert "examples" in capsys.readouterr().out
+        return out
+
+    return run
+
+
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_prepared_names_share_none_and_keep_every_language(prepare):
+    names = {f"L{k}_DOT_txt": "\n".join([f"name{k}{n}" for n in range(10 * k)] + ["both"]).encode() for k in (1, 2)}
+    out = prepare("names", **names)
+    train, test = rows_of(out / "names.train.tsv"), rows_of(out / "names.test.tsv")
+    assert (len(train) + len(test), {row[1] for row in test}) == (32, {"L1", "L2"})
+    assert not {row[0] for row in train} & {row[0] for row in test}
+
+
+def test_prepared_digits_are_split_by_their_index(prepare):
+    recordings = zipped(**{f"recordings/3_ann_{n}.wav": bytes([n]) for n in (0, 4, 5, 49)})
+    out = prepare("digits", "r.zip", r_DOT_zip=recordings)
+    assert sorted(path.name for path in (out / "fsdd" / "test").iterdir()) == ["3_ann_0.wav", "3_ann_4.wav"]
+    assert (out / "fsdd" / "train" / "3_ann_49.wav").read_bytes() == bytes([49])
+
+
+def test_prepared_sums_have_no_filling(prepare):
+    lines = "".join(f"{n}+{n}".ljust(7) + f"_{2 * n}".ljust(5) + "\n" for n in range(20))
+    out = prepare("addition", "a.txt", a_DOT_txt=lines.encode())
+    train, test = rows_of(out / "addition.train.tsv"), rows_of(out / "addition.test.tsv")
+    assert (len(train), len(test)) == (18, 2)
+    assert all(int(answer) == eval(question) for question, answer in train + test)
+
+
+def test_prepared_sentences_are_short_and_tested_once(prepare):
+    pairs = [(f"Sentence {n // 2}.", f"Phrase {n}\u202f!") for n in range(80)] + [("a " * 11, "long")]
+    packed = gzip.compress("".join(f"{english}\t{french}\n" for english, french in pairs).encode())
+    out = prepare("french", "e.gz", e_DOT_gz=packed)
+    train, test = rows_of(out / "eng-fra.train.tsv"), rows_of(out / "eng-fra.test.tsv")
+    assert (len(train), len(test)) == (76, 2)
+    assert not {row[0] for row in train} & {row[0] for row in test}
+    assert all(dict(reversed(pairs))[english] == french for english, french in test)
+
+
+def test_prepared_capitals_give_the_text_again(prepare):
+    text = TEXT.replace("cat", "Cat")
+    out = prepare("case", "t.txt", t_DOT_txt=text.encode())
+    again = ""
+    for part in ("train", "valid", "test"):
+        for line in (out / f"case.{part}.jsonl").read_text().splitlines():
+            block = json.loads(line)
+            assert len(block["tokens"]) <= 400
+            pairs = zip(block["tokens"], block["labels"], strict=True)
+            again += "".join(character.upper() if label == "U" else character for character, label in pairs)
+    assert again == text
+
+
+def test_prepared_emoji_have_one_picture_for_all_variants(prepare):
+    captions = {
+        "a1": "man cook: dark skin tone", "a2": "cook", "a3": "woman cook", "b1": "kiss: man, man",
+        "b2": "kiss: woman, man",
+        "c1": "women holding hands: light skin tone, dark skin tone", "c2": "woman and man holding hands",
+        "d": "man’s shoe", "e": "keycap: 5", "f1": "man: red hair", "f2": "person: light skin tone, red hair",
+        "g1": "woman", "g2": "man: dark skin tone", "h": "flag: Mali", "i": "hot dog", "j": "mango",
+    }  # fmt: skip
+    table = "".join(f"{name}.png\t{caption}\n" for name, caption in captions.items()).encode()
+    pictures = zipped(**{f"images/{name}.png": name for name in captions})
+    out = prepare("emoji", captions_DOT_tsv=table, **{"images-32px_DOT_zip": pictures})
+    parts = [rows_of(out / "emoji" / f"{part}.tsv") for part in ("train", "valid", "test")]
+    assert [len(rows) for rows in parts] == [8, 1, 1]
+    found = {caption: Path(file).stem for rows in parts for file, caption in rows}
+    assert found == {
+        "cook": "a2", "kiss": "b1", "holding hands": "c2", "man’s shoe": "d", "keycap: 5": "e", "red hair": "f1",
+        "person": "g1", "flag: Mali": "h", "hot dog": "i", "mango": "j",
+    }  # fmt: skip
+    assert all((out / "emoji" / file).read_bytes() == Path(file).stem.encode() for rows in parts for file, _ in rows)
+
+
+def test_prepared_digits_have_their_names(prepare):
+    points = np.arange(10 * 6, dtype=np.uint8).reshape(10, 2, 3)
+    images = np.array([2051, 10, 2, 3], ">i4").tobytes() + points.tobytes()
+    labels = np.array([2049, 10], ">i4").tobytes() + bytes(reversed(range(10)))
+    packed = {
+        "t10k-images-idx3-ubyte_DOT_gz": gzip.compress(images),
+        "t10k-labels-idx1-ubyte_DOT_gz": gzip.compress(labels),
+    }
+    out = prepare("mnist", **packed)
+    train, test = rows_of(out / "mnist" / "train.tsv"), rows_of(out / "mnist" / "test.tsv")
+    assert ([row[1] for row in train][:2], [row[1] for row in test]) == (["nine", "eight"], ["zero"])
+    assert np.array_equal(read_picture(out / "mnist" / test[0][0], 2, 3, 1), points[9])

@@ -105,6 +105,8 @@ def _rows(config: DatasetConfig, source: str, labelled: bool, input: Input | Non
     columns, path = Columns(config.input, config.target, labelled), Path(source)
     if source != "-" and path.is_dir():
         table = table_in(path)
+        if table is None and config.task == "tag":
+            raise DataError(f"{source} is a folder; to tag, give a file with a word and its label in each line")
         if table is None:
             rows, notes = read_folder(path, labelled)
             return rows, notes
@@ -121,7 +123,7 @@ def _rows(config: DatasetConfig, source: str, labelled: bool, input: Input | Non
         rows = _sentences(text, name, isinstance(input, TextInput) and input.tokenizer.kind == "char")
     else:
         rows = read_table(text, name, "," if kind == ".csv" else "\t", columns)
-    return [_with_path(row, path.parent) for row in rows], []
+    return [_with_path(row, path.parent) for row in rows] if config.task != "tag" else rows, []
 
 
 def _sentences(text: str, name: str, by_character: bool) -> list[Row]:
@@ -206,8 +208,6 @@ def _check_kinds(config: DatasetConfig, rows: Sequence[Row]) -> None:
             raise DataError(f"{row.place}: a {kind} among inputs that begin with a {kinds[0]}; give one kind")
     if rows and config.task == "caption" and kinds[0] != "picture":
         raise DataError(f"{rows[0].place}: captions are written for pictures, and this is a {kinds[0]}")
-    if rows and config.task == "tag" and kinds[0] in ("picture", "sound"):
-        raise DataError(f"{rows[0].place}: a {kinds[0]} has no steps to label; give words or numbers")
 
 
 def _kind(value: Any) -> str:

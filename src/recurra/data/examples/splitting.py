@@ -71,4 +71,4 @@ def _key(raw: Any) -> Hashable:
         return raw
     if isinstance(raw, np.ndarray):
         return raw.dtype.str, raw.shape, raw.tobytes()
-    return tuple(_key(each) if isinstance(each, list | tuple) else each for each in raw)
+    return tuple(map(_key, raw)) if isinstance(raw, list | tuple) else repr(raw)

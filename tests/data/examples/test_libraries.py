@@ -1,0 +1,28 @@
+"""Libraries that may be missing."""
+
+import json
+import sys
+
+import pytest
+
+from recurra.data.examples import need
+from recurra.errors import DataError
+
+
+def test_a_library_is_loaded_when_it_is_needed():
+    assert need("json") is json
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("pandas", "reading tables needs pandas"),
+        ("PIL.Image", "reading pictures needs pillow"),
+        ("kaldi_native_fbank", "reading sounds needs kaldi-native-fbank"),
+    ],
+)
+def test_one_that_is_missing_is_named_with_how_to_get_it(monkeypatch, module, message):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError) as error:
+        need(module)
+    assert str(error.value) == f'{message}; install it with: pip install "recurra[tasks]"'
