@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from made_up_models import text_input
+from told_models import text_input
 from sacrebleu.metrics import BLEU, CHRF
 
 from recurra.data.examples import Examples, Input, TextTarget

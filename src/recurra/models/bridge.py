@@ -37,7 +37,9 @@ class Bridge(nn.Module):
         pairs = [(given[source], state) for source, state in zip(self.sources, wanted, strict=True)]
         self.copies = [_shapes(source) == _shapes(state) for source, state in pairs]
         self.layers = nn.ModuleList(
-            nn.ModuleList() if same else nn.ModuleList(nn.Linear(_width(source), leaf.numel()) for leaf in _leaves(state))
+            nn.ModuleList()
+            if same
+            else nn.ModuleList(nn.Linear(_width(source), leaf.numel()) for leaf in _leaves(state))
             for (source, state), same in zip(pairs, self.copies, strict=True)
         )
         self.summary = nn.Linear(_width(given[-1]), summary) if summary else None
@@ -49,17 +51,15 @@ class Bridge(nn.Module):
             given: states of the encoder's layers, B rows.
             fresh: what a fresh decoder starts from, B rows.
         """
-        layers: Any = zip(self.sources, self.copies, self.layers, fresh, strict=True)
-        states = tuple(
-            from_named(state, named_leaves(given[source])) if same else _offset(state, _side_by_side(given[source]), maps)
-            for source, same, maps, state in layers
-        )
+        states = tuple(self._start(layer, given[source], fresh[layer]) for layer, source in enumerate(self.sources))
         return states, () if self.summary is None else torch.tanh(self.summary(_side_by_side(given[-1])))
 
-
-def _offset(fresh: Any, features: Tensor, maps: Sequence[nn.Module]) -> Any:
-    remaining = iter(maps)
-    return map_leaves(lambda leaf: leaf + torch.tanh(next(remaining)(features)).reshape(leaf.shape), fresh)
+    def _start(self, layer: int, source: Any, fresh: Any) -> Any:
+        if self.copies[layer]:
+            return from_named(fresh, named_leaves(source))
+        maps: Any = iter(self.layers[layer].children())
+        features = _side_by_side(source)
+        return map_leaves(lambda leaf: leaf + torch.tanh(next(maps)(features)).reshape(leaf.shape), fresh)
 
 
 def _side_by_side(state: Any) -> Tensor:

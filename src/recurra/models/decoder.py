@@ -100,7 +100,9 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         last = width if tie and places is None else hidden
         sizes = [width + summary, *[hidden] * (layers - 1), last]
-        self.stack = Stack([make_cell(cell, i, o) for i, o in pairwise(sizes)], dropout=dropout, weight_drop=weight_drop)
+        self.stack = Stack(
+            [make_cell(cell, i, o) for i, o in pairwise(sizes)], dropout=dropout, weight_drop=weight_drop
+        )
         size = self.stack.output_size
         self.attention = None if places is None else ATTENTIONS[attention](size, places)
         self.combine = None if places is None else nn.Linear(places + size, width if tie else size, bias=False)
@@ -141,10 +143,7 @@ class Decoder(nn.Module):
         x = self.input_dropout(embed(self.embedding, tokens, words))
         if isinstance(state.summary, Tensor):
             x = torch.cat([x, state.summary.expand(len(x), -1, -1)], -1)
-        start = state.stack
-        if backprop is not None:
-            start = tuple(backprop.start(cell, s) for cell, s in zip(self.stack.cells, start, strict=True))
-        h, stack = self.stack(x, start, backprop=backprop, backend=backend)
+        h, stack = self.stack(x, state.stack, backprop=backprop, backend=backend)
         features, weights = self._look(h, state)
         return Reading(self.dropout(features), weights, state._replace(stack=stack))
 
@@ -164,11 +163,6 @@ class Decoder(nn.Module):
     def project(self, features: Tensor) -> Tensor:
         """Return logits (..., V) of features (..., O)."""
         return product(features, self._output_weights(), self.bias)
-
-    def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Return (logits (T, B, V) of each next token, the state after the last)."""
-        features, _, state = self.read(tokens, state)
-        return self.project(features), state
 
     def loss(
         self,

@@ -120,7 +120,7 @@ class EncoderDecoder(nn.Module):
         """
         encoded = self.encoder(inputs, backprop=backprop, backend=backend)
         fresh = self.decoder.stack.zero_state(len(encoded.lengths))
-        states, summary = self.bridge(encoded.state or (_mean(encoded),), fresh)
+        states, summary = self.bridge(_states(encoded, backprop), fresh)
         return self.decoder.start(states, encoded.outputs, encoded.lengths, summary)
 
     def step(self, token: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -132,7 +132,8 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, inputs: Padded, tokens: Tensor) -> Tensor:
         """Return logits (S, B, V) of each next token of texts (S, B), of which the first is ``target.end``."""
-        return self.decoder(tokens, self.start(inputs))[0]
+        reading = self.decoder.read(tokens, self.start(inputs))
+        return self.decoder.project(reading.features)
 
     def loss(
         self, batch: ExampleBatch, *, sampling: float = 0.0, backprop: Policy | None = None, backend: str = "auto"
@@ -175,9 +176,16 @@ class EncoderDecoder(nn.Module):
         return Written(self.target.decode(tokens), script.nats, symbols, attention)
 
 
-def _mean(encoded: Encoded) -> Tensor:
-    """Return the mean (B, O) of all places; those past a row's end are zero."""
-    return encoded.outputs.sum(0) / encoded.lengths.to(encoded.outputs).unsqueeze(-1)
+def _states(encoded: Encoded, backprop: Policy | None) -> tuple[Any, ...]:
+    """Return the states of the encoder's layers; where there are none, the mean (B, O) of all places."""
+    if not encoded.state:  # places past a row's end are zero
+        return (encoded.outputs.sum(0) / encoded.lengths.to(encoded.outputs).unsqueeze(-1),)
+    return tuple(encoded.state) if backprop is None else tuple(_value(layer, backprop) for layer in encoded.state)
+
+
+def _value(layer: Any, backprop: Policy) -> Any:
+    """Return a layer's state, or its pair of them, without what a policy carries beside it."""
+    return tuple(map(backprop.value, layer)) if type(layer) is tuple else backprop.value(layer)
 
 
 def _places(state: DecoderState, rows: int) -> list[int]:
