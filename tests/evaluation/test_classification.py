@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_up_models import FakeClassifier, text_input
+from told_models import FakeClassifier, text_input
 
 from recurra.data.examples import Examples, NumbersInput
 from recurra.errors import DataError

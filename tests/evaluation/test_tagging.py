@@ -1,7 +1,7 @@
 """Labels of steps and spans of them, counted by hand and as conlleval counts them."""
 
 import pytest
-from made_up_models import FakeTagger, text_input
+from told_models import FakeTagger, text_input
 
 from recurra.data.examples import Examples
 from recurra.errors import DataError

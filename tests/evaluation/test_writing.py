@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from made_up_models import text_input
 from sacrebleu.metrics import BLEU, CHRF
+from told_models import text_input
 
 from recurra.data.examples import Examples, Input, TextTarget
 from recurra.data.examples.batches import Padded
@@ -14,7 +14,7 @@ from recurra.evaluation import assess
 from recurra.evaluation import neighbours as searching
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
 from recurra.evaluation.writing import score_texts
-from recurra.models import EncoderDecoder
+from recurra.models import EncoderDecoder, Loss, Written
 from recurra.testing.tolerances import TOLERANCES
 
 TRAIN = Examples(
@@ -42,6 +42,15 @@ def test_scores_are_those_of_sacrebleu():
 def test_single_words_are_compared_by_their_characters():
     assert score_texts(["abcdef"], ["abcdeg"])["bleu"] > score_texts(["uvwxyz"], ["abcdeg"])["bleu"]
     assert score_texts(["1999-12-31"], ["1999-12-31"])["bleu"] == pytest.approx(100)
+    assert score_texts(["12"], ["12"])["bleu"] == pytest.approx(100)
+
+
+def test_single_words_are_judged_by_chrf():
+    train = Examples(["12", "345"], ["21", "543"])
+    result = assess(Parrot(text_input(train.inputs, "char"), make(train).target, "21"), train, train=train)
+    assert result.main == "chrf"
+    expected = CHRF().corpus_score(list(train.inputs), [list(train.targets)]).score
+    assert result.baselines["copying the input"]["chrf"] == pytest.approx(expected)
 
 
 def test_a_model_that_writes():
@@ -121,13 +130,9 @@ class Parrot(torch.nn.Linear):
         self.input, self.target, self.text = input, target, text
 
     def predict(self, inputs, *, batch=64, progress=None):
-        from recurra.models import Written
-
         return [Written(self.text, 0.0, self.text.split())] * len(inputs)
 
     def loss(self, batch, **_):
-        from recurra.models import Loss
-
         assert not self.training
         return Loss(torch.tensor(3.0 * len(batch.numbers)), torch.tensor(2 * len(batch.numbers)))
 

@@ -7,7 +7,7 @@ from matplotlib.image import imread
 
 from recurra.figures import AttentionMap, Captioned, plot_attention_map, plot_captions
 from recurra.figures.captions import grid_of
-from recurra.figures.naming import shorten, wrap
+from recurra.figures.naming import bare, shorten, wrap
 
 
 def weights(outputs, inputs):
@@ -63,6 +63,10 @@ def test_places_lie_as_the_picture_does():
     assert grid_of(48, 60, 80) == (6, 8)
     assert grid_of(49, 64, 64) == (7, 7)
     assert grid_of(7, 10, 70) == (1, 7)
+
+
+def test_signs_of_spaces_are_left_out_where_there_is_more():
+    assert [bare(token) for token in ("word␣", "␣word", "␣", "")] == ["word", "word", "␣", ""]
 
 
 def test_texts_are_cut_to_their_room():

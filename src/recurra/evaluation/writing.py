@@ -31,6 +31,7 @@ def assess_writer(
 
     ``bleu`` and ``chrf`` are those of sacrebleu, with one reference; ``exact`` is the share of texts that are the same,
     up to white space; ``loss_nats`` is the mean over tokens of the true texts.
+    Compared is BLEU, or chrF where most texts are a single word.
 
     Args:
         train: what the baselines learn from.
@@ -46,28 +47,30 @@ def assess_writer(
     guesses = _guesses(model.input, train, examples.inputs)
     baselines = {name: score_texts(texts, truth) for name, texts in guesses.items()}
     task = "caption" if model.input.kind == "picture" else "translate"
-    details = {"predictions": predictions, "bleu_unit": _unit(truth)}
-    return Assessment(task, metrics, baselines, "bleu", len(truth), seconds, details)
+    main = "bleu" if _has_words(truth) else "chrf"
+    return Assessment(task, metrics, baselines, main, len(truth), seconds, {"predictions": predictions})
 
 
 def score_texts(written: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
     """Return bleu, chrf and exact of texts against one reference each.
 
-    BLEU counts words; where most references are a single one, as in scripts without spaces, it counts characters.
+    BLEU counts words; where most references are a single one, as in scripts without spaces, it counts characters, up to
+    as many in a row as there are.
     """
     sacrebleu = need("sacrebleu")
-    cut = "13a" if _unit(truth) == "words" else "char"
+    words = _has_words(truth)
+    counting = {"tokenize": "13a" if words else "char", "use_effective_order": not words}
     same = sum(" ".join(a.split()) == " ".join(b.split()) for a, b in zip(written, truth, strict=True))
     return {
-        "bleu": float(sacrebleu.corpus_bleu(list(written), [list(truth)], tokenize=cut, force=True).score),
+        "bleu": float(sacrebleu.corpus_bleu(list(written), [list(truth)], force=True, **counting).score),
         "chrf": float(sacrebleu.corpus_chrf(list(written), [list(truth)]).score),
         "exact": same / len(truth),
     }
 
 
-def _unit(truth: Sequence[str]) -> str:
-    several = sum(len(text.split()) > 1 for text in truth)
-    return "words" if 2 * several >= len(truth) else "characters"
+def _has_words(truth: Sequence[str]) -> bool:
+    """Tell whether at least half of the texts have several words."""
+    return 2 * sum(len(text.split()) > 1 for text in truth) >= len(truth)
 
 
 def _loss(model: Any, examples: Examples) -> dict[str, float]:

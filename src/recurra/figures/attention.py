@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurra.figures.canvas import FAINT, canvas, save, write_heading
-from recurra.figures.naming import heat, name_cells
+from recurra.figures.naming import bare, heat, name_cells
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -78,7 +78,8 @@ def _draw(axes: Axes, shown: AttentionMap) -> None:
         drawn = "nearest" if weights.shape[1] < MANY else "auto"
         axes.imshow(weights, cmap=heat(), vmin=0, vmax=highest, aspect="auto", interpolation=drawn)
     known = len(shown.inputs) == weights.shape[1]
-    name_cells(axes, shown.inputs if known else [], shown.outputs, room=NAME)
+    across, down = ([bare(token) for token in side] for side in (shown.inputs if known else (), shown.outputs))
+    name_cells(axes, across, down, room=NAME)
     if not known:
         axes.set_xlabel(f"{weights.shape[1]:,} input steps", color=FAINT)
         axes.xaxis.set_label_position("top")

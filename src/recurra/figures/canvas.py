@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
 }
 INCHES = (12.0, 8.0)
 DPI = 100
-LONGEST_TITLE = 60
+LONGEST_TITLE, LONGEST_SUBTITLE = 60, 108
 
 
 @contextmanager
@@ -75,7 +75,10 @@ def canvas(inches: tuple[float, float] = INCHES) -> Iterator[Figure]:
 def write_heading(figure: Figure, title: str, subtitle: str) -> None:
     """Write what is shown above it."""
     # A name is not mathematics, whatever dollar signs it holds.
-    title = title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1]}…"
+    title, subtitle = (
+        text if len(text) <= longest else f"{text[: longest - 1]}…"
+        for text, longest in ((title, LONGEST_TITLE), (subtitle, LONGEST_SUBTITLE))
+    )
     figure.text(0.085, 0.945, title, fontsize=20, fontweight="bold", parse_math=False)
     figure.text(0.085, 0.905, subtitle, fontsize=14, color="#555555", parse_math=False)
 

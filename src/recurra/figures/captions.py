@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.figures.canvas import GREEN, INK, VERMILION, canvas, save, write_heading
-from recurra.figures.naming import shorten, wrap
+from recurra.figures.naming import bare, shorten, wrap
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
@@ -28,6 +28,8 @@ BELOW, LINE, GAP = 0.11, 0.0235, 0.01
 """Height of the words under a picture, of a line of them, and space around a picture."""
 CHARACTERS, LINES = 144, 2
 """Characters of all texts side by side, and lines of each text."""
+LEAST = 1e-9
+"""Weight that glows, where all are smaller."""
 WORDS = 12
 """Words at most whose attention is drawn."""
 
@@ -104,6 +106,7 @@ def _draw_words(figure: Figure, each: Captioned, bottom: float) -> None:
     assert each.attention is not None
     glow = LinearSegmentedColormap.from_list("glow", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.85)])
     height, width = each.picture.shape[:2]
+    highest = max(float(np.max(each.attention)), LEAST)  # the same for all words: even weights are faint
     count = min(len(each.tokens), len(each.attention), WORDS)
     room = (1 - 2 * SIDE) / max(count, 8)
     for number in range(count):
@@ -112,9 +115,8 @@ def _draw_words(figure: Figure, each: Captioned, bottom: float) -> None:
         weights = np.asarray(each.attention[number], np.float64)
         weights = weights.reshape(grid_of(len(weights), height, width))
         box = (-0.5, width - 0.5, height - 0.5, -0.5)
-        highest = max(float(weights.max()), 1e-9)
         axes.imshow(weights, cmap=glow, vmin=0, vmax=highest, extent=box, interpolation="bilinear")
-        word = shorten(each.tokens[number], max(4, int(110 * room)))
+        word = shorten(bare(each.tokens[number]), max(4, int(110 * room)))
         axes.set_title(word, fontsize=11, pad=3, parse_math=False)
 
 

@@ -12,7 +12,7 @@ from recurra.figures.canvas import INK
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
     from matplotlib.axes import Axes
 
-__all__ = ["heat", "name_cells", "shorten", "wrap"]
+__all__ = ["bare", "heat", "name_cells", "shorten", "wrap"]
 
 LARGEST, SMALLEST = 13.0, 8.0
 """Points of a name in a wide and in a narrow cell."""
@@ -25,6 +25,11 @@ def shorten(text: str, most: int) -> str:
     """Return a text on one line of at most so many characters, the last of them an ellipsis if it is longer."""
     line = " ".join(text.split()) or text.strip("\n")
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def bare(token: str) -> str:
+    """Return a token without the signs of spaces, ␣, around it, unless it is nothing else."""
+    return token.strip("␣") or token
 
 
 def wrap(text: str, width: int, lines: int) -> str:
