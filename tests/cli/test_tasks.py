@@ -22,8 +22,8 @@ def reviews(folder, name="reviews.tsv", count=30):
 
 
 def tags(folder):
-    sentence = ["the O", "old O", "man B-PER", "in O", "Paris B-LOC", ""]
-    return write(folder / "words.conll", *sentence * 12)
+    sentences = (["the O", "old O", f"man{n} B-PER", "in O", "Paris B-LOC", ""] for n in range(12))
+    return write(folder / "words.conll", *(line for sentence in sentences for line in sentence))
 
 
 def pairs(folder):
@@ -200,12 +200,12 @@ def test_bad_rows_are_left_out_when_asked(cli, tmp_path):
     assert "no label" in result.err
 
 
-def test_labels_never_seen_in_training(cli, runs, tmp_path):
+def test_labels_never_seen_in_training_count_as_wrong_and_are_named(cli, runs, tmp_path):
     _, run = runs("classify")
-    result = cli("evaluate", run, write(tmp_path / "new.tsv", "a film\tgood", "a book\texcellent"))
-    assert result.status == 2
-    assert "excellent" in result.line
-    assert cli("evaluate", run, tmp_path / "new.tsv", "--skip-bad").status == 0
+    result = cli("evaluate", run, write(tmp_path / "new.tsv", "a film\tgood", "a book\texcellent"), "--json")
+    assert result.status == 0
+    assert result.line == "labels never seen in training count as wrong: 'excellent' 1"
+    assert json.loads(result.out)["accuracy"] <= 0.5
 
 
 def test_a_run_resumes_by_its_path(cli, runs):

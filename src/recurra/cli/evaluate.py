@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -95,8 +96,15 @@ def command(
 def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool) -> None:
     if source is not None and part is not None:
         raise ConfigError("--part chooses from what the run was trained on; give it or a file, not both")
+    questions = None
+    if source is not None:
+        with progress_bar("reading") as progress:
+            questions = run.read(source, skip_bad=skip_bad, progress=progress)
+        for note in questions.notes:
+            print(note, file=sys.stderr)
+    name = (part or "valid") if source is None else "stdin" if source == "-" else Path(source).stem
     with progress_bar("evaluating") as progress:
-        assessment = run.assess(source, part=part or "valid", skip_bad=skip_bad, progress=progress)
+        assessment = run.assess(questions, name=name, progress=progress)
     if as_json:
         print_json(assessment.as_mapping())
     else:

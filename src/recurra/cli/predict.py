@@ -49,13 +49,12 @@ def command(
         raise ConfigError(f"{out} exists already; choose another --out")
     form = form or ("csv" if out is not None and out.endswith(".csv") else "jsonl")
     loaded = Run.load(run, cell=cell, trust=trust)
-    task = loaded.answering_task
     with progress_bar("reading") as progress:
-        questions = task.read(loaded, file, answered=False, skip_bad=skip_bad, progress=progress)
+        questions = loaded.read(file, answered=False, skip_bad=skip_bad, progress=progress)
     for note in questions.notes:
         print(note, file=sys.stderr)
     with progress_bar("predicting") as progress:
-        rows = task.answer(loaded, questions, progress)
+        rows = loaded.answering_task.answer(loaded, questions, progress)
     text = _as_csv(rows) if form == "csv" else "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     if out is None:
         click.echo(text, nl=False)

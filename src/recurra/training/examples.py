@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from recurra.data.examples import (
     DatasetConfig,
     ExampleBatch,
     Examples,
+    Labels,
+    StepLabels,
     TextInput,
     load_formats,
     read_examples,
@@ -182,9 +185,13 @@ class ExamplesTask(AnsweringTask):
     def read(
         cls, run: Run, source: str, *, answered: bool, skip_bad: bool, progress: Progress | None = None
     ) -> Examples:
-        """Read examples as the run has read its own."""
-        config = replace(run.config.data, skip_bad=skip_bad)
-        return read_examples(config, source=source, labelled=answered, input=run.model.input, progress=progress)
+        """Read examples as the run has read its own; labels that training never had are named."""
+        config, model = replace(run.config.data, skip_bad=skip_bad), run.model
+        examples = read_examples(config, source=source, labelled=answered, input=model.input, progress=progress)
+        if not answered or not isinstance(model.target, Labels) or not (unseen := _unseen(model.target, examples)):
+            return examples
+        line = f"labels never seen in training count as wrong: {unseen}"
+        return replace(examples, notes=[*examples.notes, line])
 
     @classmethod
     def assess(cls, run: Run, questions: Examples, progress: Progress | None = None) -> Assessment:
@@ -237,6 +244,16 @@ class CaptionTask(ExamplesTask):
     name = "caption"
     model_class = Captioner
     model_settings = CaptionerConfig
+
+
+def _unseen(labels: Labels, examples: Examples) -> str:
+    """Name the labels that a model does not know, the most frequent first."""
+    single = not isinstance(labels, StepLabels)
+    counts = Counter(
+        label for target in examples.targets or () for label in ([target] if single else target) if label not in labels
+    )
+    more = f" and {len(counts) - 5:,} others" if len(counts) > 5 else ""
+    return ", ".join(f"'{label}' {count:,}" for label, count in counts.most_common(5)) + more
 
 
 def _said(prediction: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recurra.checkpoint import RunDirectory
 from recurra.config import as_mapping
 from recurra.data import Tokenizer
-from recurra.errors import ConfigError, RunError
+from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
 from recurra.layers import Bidirectional, Stack
@@ -84,29 +84,32 @@ class Run:
         """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
         return TASKS[self.config.task].load_data(self.directory)
 
-    def assess(
-        self,
-        source: str | None = None,
-        *,
-        part: str = "valid",
-        skip_bad: bool = False,
-        progress: Progress | None = None,
-    ) -> Assessment:
-        """Measure the model of a task with answers on a file, or on a part of its own data, and draw what that shows.
+    def read(
+        self, source: str, *, answered: bool = True, skip_bad: bool = False, progress: Progress | None = None
+    ) -> Any:
+        """Read questions for the model of a task with answers, as the run has read its own data.
 
         Args:
-            source: read as the run has read its own data; default `part`.
-            part: train or valid.
-            skip_bad: leave out of a source what cannot be used, instead of refusing it.
-        Raises: DataError for a source that cannot be used, or an empty part; ConfigError for a language model, which
+            source: a file, a folder, or ``-`` for standard input.
+            answered: each must have its answer.
+            skip_bad: leave out what cannot be used, instead of refusing it.
+        Raises: DataError for a source that cannot be used; ConfigError for a run of a language model.
+        """
+        return self.answering_task.read(self, source, answered=answered, skip_bad=skip_bad, progress=progress)
+
+    def assess(self, questions: Any = None, *, name: str = "valid", progress: Progress | None = None) -> Assessment:
+        """Measure the model on questions beside the simplest ways to answer them, and draw what that shows.
+
+        Args:
+            questions: from `read`; default a part of the run's own data.
+            name: of the pictures in the report, and of that part: train or valid.
+        Raises: DataError for an empty part; ConfigError for a run of a language model, which
             `recurra.evaluation.evaluate` measures on tokens.
         """
         task = self.answering_task
-        if source is None:
-            questions, name = getattr(self.data, part), part
-        else:
-            questions = task.read(self, source, answered=True, skip_bad=skip_bad, progress=progress)
-            name = Path(source).stem
+        questions = getattr(self.data, name) if questions is None else questions
+        if not len(questions):
+            raise DataError(f"the {name} part of {self.path} is empty; give something else to measure it on")
         assessment = task.assess(self, questions, progress)
         task.draw(self, questions, assessment, name)
         return assessment

@@ -22,9 +22,10 @@ TASKS: dict[str, type[Task]] = {
 
 def task_of(model: Any) -> type[Task]:
     """Return the task that trains a model. Raises: ConfigError if there is none."""
-    for task in TASKS.values():
-        if isinstance(model, task.model_class):
-            return task
+    found = {task.model_class: task for task in TASKS.values()}
+    for cls in type(model).__mro__:  # the nearest one: a captioner is an encoder-decoder, too
+        if cls in found:
+            return found[cls]
     known = ", ".join(task.model_class.__name__ for task in TASKS.values())
     raise ConfigError(f"the trainer does not know how to train a {type(model).__name__}; it trains {known}")
 
