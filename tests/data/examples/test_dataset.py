@@ -56,7 +56,13 @@ def test_any_text_can_be_read(kind):
         (WORDS, "tag", "word", "they are lists of words"),
         (Examples(["ab", "c"], [["x", "y"], ["x"]]), "tag", "char", "they have a label for each character"),
         (PAIRS, "translate", "char", "targets are written by char: there are not more than 5,000 of them"),
-        (Examples([*PAIRS.inputs] * 200, [*PAIRS.targets] * 200), "translate", "bpe", "more than 5,000"),
+        (
+            Examples([*PAIRS.inputs] * 200, [*PAIRS.targets] * 200),
+            "translate",
+            "bpe",
+            "there are 6,000 of them, of 2.0 words",
+        ),
+        (Examples(["1+1", "2+2"] * 3000, ["2", "4"] * 3000), "translate", "char", "of 1.0 words on average"),
     ],
 )
 def test_the_tokenizer_is_chosen_and_told(examples, task, kind, reason):
@@ -95,6 +101,8 @@ def test_the_tokenizer_must_give_one_token_for_each_label():
         (Examples(["a", "b"]), "classify", "the examples of it have no targets; training needs them"),
         (Examples(["a", "a"], ["x", "y"]), "classify", "all inputs of it are equal"),
         (Examples([1, 2], ["x", "y"]), "classify", "an input is a text, a list or an array, not int"),
+        (Examples(["a", "b"], [0, 1]), "classify", "example 1: a target is a text, not 0; make texts of them with str"),
+        (Examples([["a"], ["b"]], [["x"], [1]]), "tag", "example 2: labels are texts, not [1]"),
         (Examples([["a b", "c"], ["d"]], [["x", "y"], ["x"]]), "tag", "example 1: 2 labels for 3 steps"),
     ],
 )

@@ -1,6 +1,7 @@
 """Libraries that may be missing."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -26,3 +27,9 @@ def test_one_that_is_missing_is_named_with_how_to_get_it(monkeypatch, module, me
     with pytest.raises(DataError) as error:
         need(module)
     assert str(error.value) == f'{message}; install it with: pip install "recurra[tasks]"'
+
+
+def test_importing_data_loads_none_of_them():
+    program = "import sys, recurra.data; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"pandas", "scipy", "soundfile", "kaldi_native_fbank", "PIL", "sklearn"} & set(done.stdout.split())

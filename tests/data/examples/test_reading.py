@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from recurra.data.examples import DatasetConfig, SoundInput, TextInput, read_examples
@@ -104,7 +106,7 @@ def test_labels_of_characters(table):
 
 
 def test_what_is_tagged_is_never_the_name_of_a_file(table):
-    assert list(read(table([{"tokens": "a.png", "labels": "XXXXX"}], "p.jsonl"), "tag").inputs) == ["a.png"]
+    assert list(read(table([{"tokens": "a.png", "labels": "ABCDE"}], "p.jsonl"), "tag").inputs) == ["a.png"]
 
 
 def test_labels_may_be_numbers_and_truths(table):
@@ -221,3 +223,29 @@ def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ConfigError) as error:
         DatasetConfig(source="x", **settings)
     assert message in str(error.value)
+
+
+PIECES = st.sampled_from(
+    [*'{}[]",:\t\n\r # ab1', '{"text": "a", "label": "b"}\n', "text\tlabel\n", "a\tb\n", "\xff", "\0"]
+)
+
+
+@given(
+    st.lists(PIECES, max_size=20).map("".join),
+    st.sampled_from(["tsv", "csv", "jsonl", "conll", "conllu", "txt"]),
+    st.sampled_from(["classify", "tag", "translate"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_whatever_a_file_holds_is_read_or_refused_in_one_line(tmp_path_factory, text, ending, task, labelled, skip_bad):
+    path = tmp_path_factory.mktemp("t") / f"t.{ending}"
+    path.write_bytes(text.encode("latin-1"))
+    try:
+        examples = read(str(path), task, labelled=labelled, skip_bad=skip_bad)
+    except DataError as error:
+        message, examples = str(error), None
+    if examples is None:
+        assert "\n" not in message
+    else:
+        assert all(len(raw) for raw in examples.inputs)
+        assert not labelled or len(examples.targets) == len(examples.inputs)

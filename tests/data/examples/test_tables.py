@@ -129,6 +129,20 @@ def test_a_line_that_is_no_object_has_a_fault(line):
     assert [row.fault for row in rows] == [None, "no JSON object"]
 
 
+def test_keys_are_those_of_all_lines():
+    rows = read_json_lines('{"text": "a"}\n{"text": "b", "label": "x"}', "t", Columns())
+    assert [row.target for row in rows] == [None, "x"]
+    with pytest.raises(DataError, match=r"t, line 2: no JSON object; write one in each line"):
+        read_json_lines("\n1\n2\n", "t", Columns())
+
+
+def test_names_that_are_asked_for_are_not_needed_to_read_inputs_alone():
+    rows = read_table("good film\nbad film\n", "t", "\t", Columns("review", "mood", labelled=False))
+    assert [row.input for row in rows] == ["good film", "bad film"]
+    rows = read_table("review\tid\ngood film\t1\n", "t", "\t", Columns("review", "mood", labelled=False))
+    assert [row[:2] for row in rows] == [("good film", None)]
+
+
 def test_a_key_that_comes_twice_is_refused():
     with pytest.raises(DataError, match=r"t, line 1: two values of 'text'; give each a name of its own"):
         read_json_lines('{"text": "a", "text": "b"}', "t", Columns())

@@ -25,8 +25,8 @@ class DatasetConfig:
             it empty.
         input, target: names of the columns to read. Default: those with a name that says it, else the first two.
         tokenizer, vocab: of texts that are read. Default: word where inputs are of several words, else char; to
-            translate, bpe of 8,000 tokens for more than 5,000 examples, else char.
-        target_tokenizer, target_vocab: of texts that are written. Default: word for captions, else as for inputs.
+            translate, bpe of 8,000 tokens for more than 5,000 examples of several words, else char.
+        target_tokenizer, target_vocab: of texts that are written. Default: word for captions, else by the same rule.
         lowercase: read texts in lower case; what is written keeps its case.
         rate: samples per second of sounds. Default: that of the first, at most 16,000.
         mels: bands of sounds.

@@ -15,7 +15,7 @@ from recurra.data.examples.config import DatasetConfig
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.formats import load_formats, save_formats
 from recurra.data.examples.inputs import Input, TextInput
-from recurra.data.examples.preparing import make_input, make_target, unseen_note
+from recurra.data.examples.preparing import check_targets, make_input, make_target, unseen_note
 from recurra.data.examples.reading import name_of, read_source
 from recurra.data.examples.splitting import count_shared, split_examples
 from recurra.data.examples.store import load_examples, save_examples
@@ -109,7 +109,9 @@ class Dataset:
         notes = list(examples.notes)
         if len(examples) < 2:
             raise DataError(f"{name} has {len(examples)} examples that can be used; training needs at least 2")
+        check_targets(config.task, examples)
         if isinstance(valid, Examples):
+            check_targets(config.task, valid)
             train, validation = examples, valid
             notes += [note for note in valid.notes if note not in notes]
             shared = count_shared(train, validation)

@@ -17,7 +17,7 @@ from recurra.data.examples.targets import Labels, StepLabels, Target, TextTarget
 from recurra.data.tokenizers import Tokenizer, build_tokenizer
 from recurra.errors import ConfigError, DataError
 
-__all__ = ["make_input", "make_target", "unseen_note"]
+__all__ = ["check_targets", "make_input", "make_target", "unseen_note"]
 
 MANY_PAIRS, PAIR_VOCAB = 5000, 8000
 """Texts from which byte pairs are worth their while, and how many tokens they then are."""
@@ -74,10 +74,19 @@ def make_target(config: DatasetConfig, train: Examples, notes: list[str]) -> Tar
         if config.task == "caption":
             kind, reason = "word", "captions are made of words"
         else:
-            kind, reason = _pair_kind(len(train))
+            kind, reason = _pair_kind(targets)
         vocab = vocab or (PAIR_VOCAB if kind == "bpe" else None)
         notes.append(f"targets are written by {kind}: {reason}")
     return TextTarget(build_tokenizer(kind, list(targets), vocab=vocab, end=True))
+
+
+def check_targets(task: str, examples: Examples) -> None:
+    """Raise DataError unless every target is a text, or to tag a list of them."""
+    for place, target in zip(examples.places, examples.targets or [], strict=False):
+        each = [target] if task != "tag" or isinstance(target, str) else target
+        if not isinstance(each, Sequence) or not all(isinstance(label, str) for label in each):
+            wanted = "labels are texts" if task == "tag" else "a target is a text"
+            raise DataError(f"{place}: {wanted}, not {target!r:.40}; make texts of them with str")
 
 
 def unseen_note(tokenizer: Tokenizer, raws: Sequence[Any], where: str, lowercase: bool = False) -> str | None:
@@ -101,20 +110,26 @@ def unseen_note(tokenizer: Tokenizer, raws: Sequence[Any], where: str, lowercase
 def _input_kind(task: str, inputs: Sequence[Any]) -> tuple[str, str]:
     """Choose the tokenizer of inputs, and say why."""
     if task == "translate":
-        return _pair_kind(len(inputs))
+        return _pair_kind(inputs)
     if not isinstance(inputs[0], str):
         single = all(len(word) == 1 for words in inputs for word in words)
         return ("char", "they are lists of characters") if single else ("word", "they are lists of words")
     if task == "tag":
         return "char", "they have a label for each character"
-    mean = sum(len(text.split()) for text in inputs) / len(inputs)
+    mean = _mean_words(inputs)
     return "word" if mean >= 2 else "char", f"they have {mean:.1f} words on average"
 
 
-def _pair_kind(count: int) -> tuple[str, str]:
-    if count > MANY_PAIRS:
-        return "bpe", f"there are more than {MANY_PAIRS:,} of them"
-    return "char", f"there are not more than {MANY_PAIRS:,} of them"
+def _pair_kind(texts: Sequence[Any]) -> tuple[str, str]:
+    """Choose the tokenizer of one side of pairs, and say why."""
+    if len(texts) <= MANY_PAIRS:
+        return "char", f"there are not more than {MANY_PAIRS:,} of them"
+    mean = _mean_words(texts)
+    return "bpe" if mean >= 2 else "char", f"there are {len(texts):,} of them, of {mean:.1f} words on average"
+
+
+def _mean_words(texts: Sequence[Any]) -> float:
+    return sum(len(text.split() if isinstance(text, str) else text) for text in texts) / len(texts)
 
 
 def _texts(raws: Sequence[Any], kind: str) -> list[str]:

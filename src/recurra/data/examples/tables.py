@@ -89,27 +89,30 @@ def read_table(text: str, name: str, separator: str, columns: Columns) -> list[R
 def read_json_lines(text: str, name: str, columns: Columns) -> list[Row]:
     """Read a JSON object in each line; its keys are the columns.
 
-    Raises: DataError if a line is no object, or has no such keys.
+    Raises: DataError if no line is an object, one has a key twice, or there are no such keys.
     """
-    rows, first, second = list[Row](), None, None
+    records: list[tuple[str, Any]] = []
     for number, line in enumerate(lines_of(text), 1):
         place = f"{name}, line {number}"
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_record)
+            records.append((place, json.loads(line, object_pairs_hook=_record)))
         except DataError as error:
             raise DataError(f"{place}: {error}") from None
         except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
+            records.append((place, None))
+    names = list(dict.fromkeys(key for _, record in records if isinstance(record, dict) for key in record))
+    if not names:
+        raise DataError(f"{records[0][0]}: no JSON object; write one in each line, with a key for input and target")
+    first, second = _choose(names, name, columns)
+    rows = []
+    for place, record in records:
+        if isinstance(record, dict):
+            target = None if second is None else record.get(names[second])
+            rows.append(Row(record.get(names[first]), target, place))
+        else:
             rows.append(Row(None, None, place, "no JSON object"))
-            continue
-        if first is None:
-            names = list(record)
-            indices = _choose(names, place, columns)
-            first, second = names[indices[0]], None if indices[1] is None else names[indices[1]]
-        rows.append(Row(record.get(first), None if second is None else record.get(second), place))
     return rows
 
 
@@ -139,11 +142,11 @@ def _cell(cells: Sequence[str], column: int | None) -> str | None:
 
 
 def _are_names(names: Sequence[str], columns: Columns) -> bool:
-    """Whether the first line names columns: it must if some are asked for."""
+    """Whether the first line names columns: it must if some are asked for, unless only inputs are needed."""
     known = {*INPUTS, *TARGETS, *OTHERS}
     asked = [column for column in (columns.input, columns.target) if column is not None]
     recognised = [each for each in names if each.lower() in known or each in asked]
-    return bool(asked) or len(recognised) >= min(2, len(names))
+    return (bool(asked) and columns.labelled) or len(recognised) >= min(2, len(names))
 
 
 def _choose(names: Sequence[str], where: str, columns: Columns) -> tuple[int, int | None]:
