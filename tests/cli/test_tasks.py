@@ -36,9 +36,9 @@ def pictures(folder):
     (folder / "images").mkdir()
     lines = ["file\tcaption"]
     for n in range(24):
-        value = 255 * (n % 2)
+        value = 230 * (n % 2) + n
         Image.fromarray(np.full((8, 8), value, np.uint8)).save(folder / "images" / f"{n}.png")
-        lines.append(f"images/{n}.png\ta {'white' if value else 'black'} square")
+        lines.append(f"images/{n}.png\ta {'white' if n % 2 else 'black'} square")
     return write(folder / "pictures.tsv", *lines)
 
 

@@ -21,8 +21,7 @@ def print_assessment(assessment: Assessment) -> None:
     """Print what a model scored, what the simplest ways scored, and who is better, in words."""
     click.echo(_metrics(assessment))
     if "classes" in assessment.details:
-        click.echo(f"\n{_classes(assessment)}")
-    click.echo("")
+        click.echo(_classes(assessment))
     for sentence in assessment.verdict:
         click.echo(f"verdict:    {sentence}")
 

@@ -174,10 +174,11 @@ class ExamplesTask(AnsweringTask):
         chosen = number % len(examples)
         (prediction,) = self.model.predict([examples.inputs[chosen]])
         said, truth = prediction.said, examples.targets[chosen] if examples.targets else None
-        wanted = "" if truth == said else f"  (wanted: {_shown(truth)})"
         read = examples.inputs[chosen]
+        between = "" if isinstance(read, str) else " "
+        wanted = "" if truth == said else f"  (wanted: {_shown(truth, between)})"
         shown = _shown(read) if isinstance(read, str | list) else examples.places[chosen]
-        return f"{shown} -> {_shown(said)}{wanted}"
+        return f"{shown} -> {_shown(said, between)}{wanted}"
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -265,8 +266,7 @@ def _said(prediction: Any) -> dict[str, Any]:
     return {"text": prediction.text, "nats": round(float(prediction.nats), 6)}
 
 
-def _shown(said: Any) -> str:
+def _shown(said: Any, between: str = " ") -> str:
     """Return a text, or labels one after the other, cut where they are long."""
-    if not isinstance(said, str):
-        said = ("" if all(len(each) == 1 for each in said) else " ").join(said)
+    said = said if isinstance(said, str) else between.join(said)
     return said if len(said) <= LONGEST_SHOWN else f"{said[: LONGEST_SHOWN - 1]}…"
