@@ -50,6 +50,18 @@ def test_padding_is_zero_also_after_normalisation():
     assert (x[:4, 0] != 0).all()
 
 
+@pytest.mark.parametrize("kind", [NumbersFrontend, SoundFrontend])
+def test_a_level_that_a_whole_row_shares_is_not_seen(kind, close):
+    frontend = kind(F, centre=True).double()
+    frontend.fit(sequences())
+    x, level = torch.randn(T, B, F, dtype=torch.float64), torch.randn(B, F, dtype=torch.float64)
+    found, _ = frontend(x, LENGTHS)
+    close(frontend(x + level, LENGTHS)[0], found)
+    close(found.sum(0), torch.zeros(B, F, dtype=torch.float64))
+    assert (found[4:, 0] == 0).all()
+    assert (found[:4, 0] != 0).all()
+
+
 def test_words_are_read_as_unknown_in_training_alone():
     frontend = TokenFrontend(9, F, unknown=8, word_dropout=0.5)
     tokens = torch.randint(8, (200, B))

@@ -136,6 +136,7 @@ CHANGES = {
     "embedding_dropout": ("text", 0.5),
     "word_dropout": ("text", 0.5),
     "weight_drop": ("text", 0.5),
+    "centre": ("sound", True),
     "mask": ("sound", 0.5),
     "stride": ("sound", 2),
     "blocks": ("picture", 2),

@@ -90,13 +90,17 @@ class NumbersFrontend(Frontend):
 
     Args:
         features: F.
+        centre: then subtract each row's own mean over its steps, so that a level which a whole row shares, such as that
+            of a voice or a microphone, is not seen.
+    Source: cepstral mean normalisation, Atal 1974.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, centre: bool = False) -> None:
         super().__init__()
+        self.centre = centre
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.output_size = features
@@ -122,7 +126,10 @@ class NumbersFrontend(Frontend):
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """values (T, B, F) -> the same, normalised; zero past the end of a row."""
-        return zero_padding((values.to(self.mean.dtype) - self.mean) / self.std, lengths), lengths
+        x = zero_padding((values.to(self.mean.dtype) - self.mean) / self.std, lengths)
+        if self.centre:
+            x = zero_padding(x - x.sum(0) / lengths.to(x).unsqueeze(-1), lengths)
+        return x, lengths
 
 
 class SoundFrontend(NumbersFrontend):
@@ -132,13 +139,14 @@ class SoundFrontend(NumbersFrontend):
         mels: F of a frame.
         mask: largest share of a row's steps, and of its mels, that each of two masks hides in training, by the mean.
         stride: frames that are read as one step, side by side.
+        centre: as for numbers.
     Source: SpecAugment, Park et al. 2019; frames side by side Chan et al. 2016, Sak et al. 2015.
     """
 
-    def __init__(self, mels: int, *, mask: float = 0.0, stride: int = 1) -> None:
+    def __init__(self, mels: int, *, mask: float = 0.0, stride: int = 1, centre: bool = False) -> None:
         check_probability(mask=mask)
         check_at_least(1, stride=stride)
-        super().__init__(mels)
+        super().__init__(mels, centre=centre)
         self.mask = mask
         self.stride = stride
         self.output_size = mels * stride

@@ -38,6 +38,8 @@ class EncoderConfig:
         embedding_dropout: probability of dropping a token of the vocabulary, wherever it occurs.
         word_dropout: probability that a token is read as the unknown one.
         weight_drop: probability of dropping a recurrent weight, drawn once per batch.
+        centre: subtract from sounds and numbers each row's own mean over time: better for voices, microphones and
+            levels that training has not, worse where the level tells something.
         mask: largest share of a sound's time, and of its frequencies, that a mask hides; there are two of each.
         stride: frames of a sound that are read as one step.
         blocks: of convolutions over pictures; default as many as leave at most 64 places.
@@ -48,12 +50,13 @@ class EncoderConfig:
     layers: int = 1
     bidirectional: bool = True
     embedding: int | None = None
-    embedding_std: float = 1.0
+    embedding_std: float = 0.3
     dropout: float = 0.3
     input_dropout: float | None = None
     embedding_dropout: float = 0.0
     word_dropout: float = 0.0
     weight_drop: float = 0.0
+    centre: bool = False
     mask: float = 0.0
     stride: int = 1
     blocks: int | None = None
@@ -167,8 +170,10 @@ def _read_picture(input: Any, config: EncoderConfig) -> Frontend:
 
 FRONTENDS: dict[str, Callable[[Any, EncoderConfig], Frontend]] = {
     "text": _read_tokens,
-    "numbers": lambda input, config: NumbersFrontend(input.features),
-    "sound": lambda input, config: SoundFrontend(input.mels, mask=config.mask, stride=config.stride),
+    "numbers": lambda input, config: NumbersFrontend(input.features, centre=config.centre),
+    "sound": lambda input, config: SoundFrontend(
+        input.mels, mask=config.mask, stride=config.stride, centre=config.centre
+    ),
     "picture": _read_picture,
 }
 """How each kind of input is read, by the name of the kind."""
