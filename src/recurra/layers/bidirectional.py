@@ -50,6 +50,11 @@ class Bidirectional(nn.Module):
         return len(self.forwards)
 
     @property
+    def input_size(self) -> Any:
+        """Features I of the inputs: those of the first pair, None if it does not tell."""
+        return getattr(self.forwards[0], "input_size", None)
+
+    @property
     def output_size(self) -> int:
         """Features O of the outputs: those of the last layer's two cells.
 
@@ -87,29 +92,24 @@ class Bidirectional(nn.Module):
             backprop.check_layers(self.num_layers)
         if state is None:
             state = ((None, None),) * self.num_layers
-        if not isinstance(state, tuple) or len(state) != self.num_layers:
-            raise StateError(f"the state of these layers is a tuple of {self.num_layers} pairs (forward, backward)")
+        self._check_state(state)
+        how: Any = {"lengths": lengths, "backprop": backprop, "backend": backend}
         ends = []
         for layer, (pair, starts) in enumerate(zip(self._layers(), state, strict=True)):
             x = self.dropout(x) if layer else x
-            outputs, end = zip(
-                *(
-                    scan(
-                        weight_drop(cell, self.weight_drop, self.training) if self.weight_drop else cell,
-                        x,
-                        start,
-                        lengths=lengths,
-                        reverse=reverse,
-                        backprop=backprop,
-                        backend=backend,
-                    )
-                    for cell, start, reverse in zip(pair, starts, (False, True), strict=True)
-                ),
-                strict=True,
+            forward, backward = (
+                weight_drop(cell, self.weight_drop, self.training) if self.weight_drop else cell for cell in pair
             )
-            x = torch.cat(outputs, -1)
-            ends.append(end)
+            there, last = scan(forward, x, starts[0], **how)
+            back, first = scan(backward, x, starts[1], reverse=True, **how)
+            x = torch.cat([there, back], -1)
+            ends.append((last, first))
         return x, tuple(ends)
+
+    def _check_state(self, state: Any) -> None:
+        pairs = state if isinstance(state, tuple) else ()
+        if len(pairs) != self.num_layers or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
+            raise StateError(f"the state of these layers is a tuple of {self.num_layers} pairs (forward, backward)")
 
     def _layers(self) -> Iterable[tuple[Any, Any]]:
         return zip(self.forwards, self.backwards, strict=True)
@@ -123,7 +123,8 @@ class Bidirectional(nn.Module):
             for cell in pair:
                 reads = getattr(cell, "input_size", None)
                 if None not in (below, reads) and below != reads:
-                    raise ShapeError(f"layer {layer} reads {reads} features, but the layer below it gives {below}")
+                    raise ShapeError(f"layer {layer} reads {reads} features, but what is below it gives {below}")
+                below = reads if below is None else below
                 if self.weight_drop and not has_recurrent_weight(cell):
                     raise ConfigError("weight_drop needs cells with a recurrent weight U; one of these has none")
             below = _both(pair)

@@ -105,17 +105,20 @@ class NumbersFrontend(Frontend):
     def fit(self, encoded: Iterable[Any]) -> None:
         """Measure mean and standard deviation over all steps of sequences (T, F); what is constant keeps its size."""
         count, total, squares = 0, 0.0, 0.0
+        origin = None
         for sequence in encoded:
             values = np.asarray(sequence, np.float64)
+            origin = values[0] if origin is None else origin  # squares of small numbers lose less
+            values = values - origin
             count, total, squares = count + len(values), total + values.sum(0), squares + (values**2).sum(0)
-        if not count:
+        if origin is None:
             raise DataError("there is nothing to measure the mean of; give at least one sequence")
         mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        # what the difference of two large numbers leaves of nothing is no variance
-        constant = variance <= np.finfo(np.float32).eps * np.abs(mean) ** 2
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        mean = mean + origin
+        constant = std <= np.finfo(np.float32).eps * np.abs(mean)
         self.mean.copy_(torch.as_tensor(mean))
-        self.std.copy_(torch.as_tensor(np.where(constant, 1, np.sqrt(variance))))
+        self.std.copy_(torch.as_tensor(np.where(constant, 1, std)))
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """values (T, B, F) -> the same, normalised; zero past the end of a row."""
