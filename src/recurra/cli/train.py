@@ -239,13 +239,13 @@ def _resolve(
 ) -> RunConfig:
     """Put the settings together: recipe, then file, then options."""
     from recurra.config import as_mapping
-    from recurra.recipes import find_recipe, language
+    from recurra.recipes import find_recipe, language, tasks
     from recurra.training import config_from_mapping, default_config
 
     if recipe is None and config_file is None and task in (None, "lm") and corpus in (None, "counting"):
         recipe = "counting"
-    if recipe is not None and corpus is None and recipe in language.RECIPES:
-        raise ConfigError(f"the recipe '{recipe}' needs a text: recurra train TEXT --recipe {recipe}")
+    if recipe is not None and corpus is None and (recipe in language.RECIPES or recipe in tasks.RECIPES):
+        raise ConfigError(f"the recipe '{recipe}' needs something to learn from: recurra train DATA --recipe {recipe}")
     file = {} if config_file is None else _read_toml(config_file)
     config = find_recipe(recipe) if recipe else default_config(file.get("task", task or "lm"))
     if task is not None and task != config.task:

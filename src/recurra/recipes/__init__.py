@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from recurra.config import check_choice
-from recurra.recipes import counting, language
+from recurra.recipes import counting, language, tasks
 from recurra.training import RunConfig
 
 __all__ = ["RECIPES", "find_recipe"]
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {**counting.RECIPES, **language.RECIPES}
+RECIPES: dict[str, Callable[[], RunConfig]] = {**counting.RECIPES, **language.RECIPES, **tasks.RECIPES}
 
 
 def find_recipe(name: str) -> RunConfig:
