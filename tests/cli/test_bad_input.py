@@ -131,7 +131,7 @@ def test_a_table_of_settings_must_be_one(cli, tmp_path, text):
 def test_a_recipe_for_texts_asks_for_one(cli):
     result = cli("train", "--recipe", "shakespeare")
     assert result.status == 2
-    assert "needs a text" in result.line
+    assert "needs something to learn from" in result.line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

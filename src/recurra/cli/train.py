@@ -100,9 +100,12 @@ TASK_SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("label-smoothing", float, "Share of a label, or token, that is spread over all."),
     ("mask", float, "Largest share of a sound's time and frequencies that a mask hides in training."),
     ("stride", int, "Frames of a sound that are read as one step."),
+    ("centre/no-centre", bool, "Read each sound less its own mean: better for other voices and rooms."),
+    ("blocks", int, "Blocks of convolutions over pictures; each halves height and width."),
     ("attention", str, "translate, caption: additive, dot or none."),
     ("decoder-hidden", int, "Units of each layer of the decoder."),
     ("decoder-layers", int, "Number of layers of the decoder."),
+    ("feed/no-feed", bool, "Let the decoder see a summary of what was read at every step."),
     ("sampling", float, "Scheduled sampling: share of its own predictions that the decoder reads in the end."),
 )
 
