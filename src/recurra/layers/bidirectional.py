@@ -50,6 +50,11 @@ class Bidirectional(nn.Module):
         return len(self.forwards)
 
     @property
+    def input_size(self) -> Any:
+        """Features I of the inputs: those of the first pair, None if it does not tell."""
+        return getattr(self.forwards[0], "input_size", None)
+
+    @property
     def output_size(self) -> int:
         """Features O of the outputs: those of the last layer's two cells.
 
@@ -87,7 +92,7 @@ class Bidirectional(nn.Module):
             backprop.check_layers(self.num_layers)
         if state is None:
             state = ((None, None),) * self.num_layers
-        if not isinstance(state, tuple) or len(state) != self.num_layers:
+        if not isinstance(state, tuple) or len(state) != self.num_layers or any(len(pair) != 2 for pair in state):
             raise StateError(f"the state of these layers is a tuple of {self.num_layers} pairs (forward, backward)")
         ends = []
         for layer, (pair, starts) in enumerate(zip(self._layers(), state, strict=True)):
@@ -123,7 +128,8 @@ class Bidirectional(nn.Module):
             for cell in pair:
                 reads = getattr(cell, "input_size", None)
                 if None not in (below, reads) and below != reads:
-                    raise ShapeError(f"layer {layer} reads {reads} features, but the layer below it gives {below}")
+                    raise ShapeError(f"layer {layer} reads {reads} features, but what is below it gives {below}")
+                below = reads if below is None else below
                 if self.weight_drop and not has_recurrent_weight(cell):
                     raise ConfigError("weight_drop needs cells with a recurrent weight U; one of these has none")
             below = _both(pair)
