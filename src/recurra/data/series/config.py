@@ -99,6 +99,11 @@ class Series:
         """Return the first steps; covariates of later ones stay known."""
         return Series(self.name, self.times[:steps], self.values[:steps], self.covariates)
 
+    def last(self, steps: int) -> Series:
+        """Return the last steps, with what is known of later ones; all, if there are fewer."""
+        first = max(0, len(self) - steps)
+        return Series(self.name, self.times[first:], self.values[first:], self.covariates[first:])
+
 
 @dataclass(frozen=True)
 class SeriesFormat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,22 @@ class SeriesBatch(NamedTuple):
     covariates: Tensor
     context: int
     numbers: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        values: Sequence[NDArray[np.float64]],
+        covariates: Sequence[NDArray[np.float64]],
+        numbers: Sequence[int] | NDArray[np.int64],
+        context: int | None = None,
+    ) -> SeriesBatch:
+        """Put values (T, D) and covariates (S, K) of equal lengths side by side; context: default all T."""
+        return cls(
+            torch.from_numpy(np.stack(values, 1)),
+            torch.from_numpy(np.stack(covariates, 1)),
+            len(values[0]) if context is None else context,
+            torch.as_tensor(np.asarray(numbers, np.int64)),
+        )
 
     @property
     def rows(self) -> int:
@@ -76,12 +92,12 @@ class Windows:
             span = slice(origin - context, origin + horizon)
             values.append(self.series[number].values[span])
             covariates.append(self._features[number][span])
-        return SeriesBatch(
-            torch.from_numpy(np.stack(values, 1)),
-            torch.from_numpy(np.stack(covariates, 1)),
-            context,
-            torch.as_tensor(np.asarray(numbers, np.int64)),
-        )
+        return SeriesBatch.of(values, covariates, numbers, context)
+
+    def times(self, number: int) -> NDArray[Any]:
+        """Return the times of the horizon of a window."""
+        series, origin = self.origins[number]
+        return self.series[series].times[origin : origin + self.format.horizon]
 
     def known(self) -> list[Series]:
         """Return of each series what lies within the part."""
