@@ -1,6 +1,7 @@
 """Corpora, tokenizers, the token store, and partitioning into streams."""
 
 from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
+from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
 from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
@@ -14,6 +15,10 @@ __all__ = [
     "DataConfig",
     "RandomStream",
     "SequentialStream",
+    "Series",
+    "SeriesConfig",
+    "SeriesData",
+    "SeriesFormat",
     "Stream",
     "Tokenizer",
     "Tokens",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ __all__ = ["Forecaster", "Observed"]
 
 PATHS = 200
 """Drawn where quantiles are counted among paths and nobody asked for a number."""
+
 
 class Observed(NamedTuple):
     """What is kept of a series that was read: a state, of constant size.
@@ -104,7 +104,9 @@ class Forecaster(nn.Module):
     def _transformed(self, values: Tensor) -> Tensor:
         if self.format.transform == "log":
             if bool((values <= 0).any()):
-                raise DataError(f"logarithms need numbers above 0, and {float(values.min()):g} is not; use transform none")
+                raise DataError(
+                    f"logarithms need numbers above 0, and {float(values.min()):g} is not; use transform none"
+                )
             return torch.log(values)
         return values
 
@@ -188,7 +190,13 @@ class Forecaster(nn.Module):
             noise = self.distribution.noise(*rest.shape).to(rest) if sampling else None
             scored = 0
         placed, _ = self._run(
-            rest, known, covariates[first:steps], self._start(values[:first]), noise=noise, backprop=backprop, backend=backend
+            rest,
+            known,
+            covariates[first:steps],
+            self._start(values[:first]),
+            noise=noise,
+            backprop=backprop,
+            backend=backend,
         )
         said = Placed(*(part[scored:] for part in placed))
         nats = self.distribution.nats(said, rest[scored:])

@@ -14,7 +14,7 @@ from recurra.models.distributions import LEVELS, Distribution, Placed, spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Forecast", "Marginals", "Sampled", "Said", "calibrated_levels", "make_forecasts"]
+__all__ = ["Forecast", "Marginals", "Said", "Sampled", "calibrated_levels", "make_forecasts"]
 
 MEAN_POINTS = 50
 """Quantiles whose average is the mean of a value whose logarithm is forecast."""

@@ -136,7 +136,9 @@ def _split(rows: int, config: SeriesConfig, name: str) -> tuple[int, int]:
     test, valid = (int(part) if part >= 1 else round(rows * part) for part in (config.test, config.valid))
     for part, size in (("valid", valid), ("test", test)):
         if 0 < size < config.horizon:
-            raise DataError(f"series '{name}': {part} has {size} rows of {rows}, fewer than the horizon {config.horizon}")
+            raise DataError(
+                f"series '{name}': {part} has {size} rows of {rows}, fewer than the horizon {config.horizon}"
+            )
     if test + valid >= rows:
         raise DataError(f"series '{name}' has {rows} rows, and none is left to train on; lower valid or test")
     return rows - test - valid, rows - test

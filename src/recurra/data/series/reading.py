@@ -101,7 +101,9 @@ def _time_column(frame: Any, config: SeriesConfig, source: str) -> str:
 
 def _columns(frame: Any, config: SeriesConfig, time: str, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = {"target": config.target, "covariates": config.covariates}
-    target, covariates = (tuple(part.strip() for part in (text or "").split(",") if part.strip()) for text in names.values())
+    target, covariates = (
+        tuple(part.strip() for part in (text or "").split(",") if part.strip()) for text in names.values()
+    )
     if not target:
         left = [name for name in frame.columns if name not in (time, config.series, *covariates)]
         if not left:
@@ -115,7 +117,13 @@ def _columns(frame: Any, config: SeriesConfig, time: str, source: str) -> tuple[
 
 
 def _one(
-    name: str, part: Any, time: str, targets: tuple[str, ...], covariates: tuple[str, ...], config: SeriesConfig, where: str
+    name: str,
+    part: Any,
+    time: str,
+    targets: tuple[str, ...],
+    covariates: tuple[str, ...],
+    config: SeriesConfig,
+    where: str,
 ) -> tuple[Series, Clock, int]:
     times = _times(part[time], where)
     if len(times) < 2:
@@ -141,13 +149,17 @@ def _one(
 def _times(column: Any, where: str) -> NDArray[Any]:
     pandas = need("pandas")
     if column.isna().any():
-        raise DataError(f"{where}: row {int(column.isna().to_numpy().argmax()) + 1} has no time; fill it in or remove it")
+        raise DataError(
+            f"{where}: row {int(column.isna().to_numpy().argmax()) + 1} has no time; fill it in or remove it"
+        )
     if pandas.api.types.is_numeric_dtype(column):
         return np.asarray(column, np.float64)
     parsed = pandas.to_datetime(column, errors="coerce", utc=True)
     if parsed.isna().any():
         row = int(parsed.isna().to_numpy().argmax())
-        raise DataError(f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number")
+        raise DataError(
+            f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number"
+        )
     return np.asarray(parsed.dt.tz_localize(None), "datetime64[us]")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recurra.data.series.config import Series, SeriesFormat
 
-__all__ = ["SeriesBatch", "Windows", "WindowStream"]
+__all__ = ["SeriesBatch", "WindowStream", "Windows"]
 
 
 class SeriesBatch(NamedTuple):
