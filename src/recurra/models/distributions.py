@@ -84,7 +84,8 @@ class Gaussian(Distribution):
 
     def cdf(self, placed: Placed, targets: Tensor) -> Tensor:
         """Of the normal distribution."""
-        return torch.special.ndtr(_standard(placed, targets)[1])
+        found: Tensor = torch.special.ndtr(_standard(placed, targets)[1])
+        return found
 
     def quantile(self, placed: Placed, level: Tensor) -> Tensor:
         """Of the normal distribution."""

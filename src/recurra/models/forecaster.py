@@ -23,6 +23,7 @@ from recurra.models.forecasts import Forecast, Marginals, Said, Sampled, calibra
 from recurra.models.loss import Loss
 from recurra.models.prediction import evaluating
 from recurra.models.rollout import Rollout, RolloutState, RolloutStep
+from recurra.models.units import Scaling, Units
 from recurra.state import map_leaves
 
 __all__ = ["Forecaster", "Observed"]
@@ -36,10 +37,12 @@ class Observed(NamedTuple):
 
     Args:
         state: of the network, and the last values, in standard units.
+        units: what those are measured in.
         time: (1,) the last time, seconds or months of its clock are counted from it; microseconds, or a number.
     """
 
     state: RolloutState
+    units: Units
     time: Tensor
 
 
@@ -51,11 +54,6 @@ class Forecaster(nn.Module):
         config: settings; or give them one by one as keywords.
     """
 
-    mean: Tensor
-    deviation: Tensor
-    movement: Tensor
-    covariate_mean: Tensor
-    covariate_deviation: Tensor
     levels: Tensor
 
     def __init__(self, format: SeriesFormat, config: ForecasterConfig | None = None, **settings: Any) -> None:
@@ -73,67 +71,29 @@ class Forecaster(nn.Module):
             initialise(cell)
         self.distribution = DISTRIBUTIONS[config.distribution]()
         self.rollout = Rollout(Stack(cells), self.distribution, lags, targets, covariates, relative)
-        for name, size, value in (
-            ("mean", targets, 0.0),
-            ("deviation", targets, 1.0),
-            ("movement", targets, 1.0),
-            ("covariate_mean", covariates, 0.0),
-            ("covariate_deviation", covariates, 1.0),
-        ):
-            self.register_buffer(name, torch.full((size,), value, dtype=torch.float64))
+        self.scaling = Scaling(format, relative)
         self.register_buffer("levels", torch.tensor(LEVELS, dtype=torch.float64))
-
-    # ---- units
 
     def fit_input(self, windows: Windows) -> None:
         """Take mean, deviation and movement from the training part; once, before training."""
-        known = windows.known()
-        values = [self._transformed(torch.from_numpy(series.values)) for series in known]
-        every = torch.cat(values)
-        self.mean.copy_(every.mean(0))
-        self.deviation.copy_(every.std(0, correction=0).clamp(min=torch.finfo(torch.float64).tiny))
-        changes = torch.cat([value[1:] - value[:-1] for value in values])
-        self.movement.copy_((changes / self.deviation).abs().mean(0))
-        given = len(self.format.covariates)  # the calendar's are sines, as they should be
-        if given:
-            covariates = torch.from_numpy(np.concatenate([series.covariates[: len(series)] for series in known]))
-            deviation = covariates.std(0, correction=0)
-            self.covariate_mean[:given] = covariates.mean(0)
-            self.covariate_deviation[:given] = torch.where(deviation > 0, deviation, 1)
-
-    def _transformed(self, values: Tensor) -> Tensor:
-        if self.format.transform == "log":
-            if bool((values <= 0).any()):
-                raise DataError(
-                    f"logarithms need numbers above 0, and {float(values.min()):g} is not; use transform none"
-                )
-            return torch.log(values)
-        return values
-
-    def _standard(self, values: Tensor) -> Tensor:
-        """Values in their own units, float64, as the network sees them."""
-        dtype = self.rollout.read_out.weight.dtype
-        return ((self._transformed(values) - self.mean) / self.deviation).to(dtype)
-
-    def _own_units(self, values: Tensor) -> Tensor:
-        """Undo `_standard`."""
-        values = values.double() * self.deviation + self.mean
-        return torch.exp(values) if self.format.transform == "log" else values
-
-    def _covariates(self, covariates: Tensor) -> Tensor:
-        dtype = self.rollout.read_out.weight.dtype
-        return ((covariates - self.covariate_mean) / self.covariate_deviation).to(dtype)
-
-    # ---- reading
+        self.scaling.fit(windows)
 
     @property
     def memory(self) -> int:
         """Values R that the first state is made of."""
         return self.rollout.memory
 
-    def _start(self, values: Tensor) -> RolloutState:
-        relative = self.rollout.relative
-        return self.rollout.start(values, None if relative else self.movement.to(values.dtype))
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.rollout.read_out.weight.dtype
+
+    def _prepared(self, values: Tensor, covariates: Tensor) -> tuple[Tensor, Tensor, RolloutState, Units]:
+        """Return values and covariates past `memory` as the network sees them, the state before, and the units."""
+        first = self.memory
+        units = self.scaling.units(values[:first])
+        standard = self.scaling.standard(values, units, self._dtype)
+        state = self.rollout.start(standard[:first], self.scaling.start_movement(standard))
+        return standard[first:], self.scaling.covariates(covariates, self._dtype)[first:], state, units
 
     def _run(
         self,
@@ -175,34 +135,21 @@ class Forecaster(nn.Module):
             sampling: probability that a value is taken for unknown and drawn, where samples are fed.
             backprop, backend: as in `recurra.scan`.
         """
-        values, covariates = self._standard(batch.values), self._covariates(batch.covariates)
-        steps, first = len(values), self.memory
-        rest, shape = values[first:], (steps - first, batch.rows, 1)
-        noise = None
+        rest, covariates, state, _ = self._prepared(batch.values, batch.covariates)
+        steps, ahead = len(rest), batch.context - self.memory
+        noise, known = None, rest.new_ones(steps, batch.rows, 1)
         if self.config.feed == "mean":
             if sampling:
                 raise ConfigError("sampling needs feed sample: fed with means, no value of the horizon is ever known")
-            known = rest.new_ones(shape)
-            known[batch.context - first :] = 0
-            scored = batch.context - first
-        else:
-            known = torch.bernoulli(rest.new_full(shape, 1 - sampling))
-            noise = self.distribution.noise(*rest.shape).to(rest) if sampling else None
-            scored = 0
-        placed, _ = self._run(
-            rest,
-            known,
-            covariates[first:steps],
-            self._start(values[:first]),
-            noise=noise,
-            backprop=backprop,
-            backend=backend,
-        )
+            known[ahead:] = 0
+        elif sampling:
+            known = torch.bernoulli(known * (1 - sampling))
+            noise = self.distribution.noise(*rest.shape).to(rest)
+        scored = ahead if self.config.feed == "mean" else 0
+        placed, _ = self._run(rest, known, covariates[:steps], state, noise=noise, backprop=backprop, backend=backend)
         said = Placed(*(part[scored:] for part in placed))
         nats = self.distribution.nats(said, rest[scored:])
         return Loss(nats.sum(), torch.tensor(nats.numel()))
-
-    # ---- forecasting
 
     def observe(self, series: Series, observed: Observed | None = None) -> Observed:
         """Read the next steps of one series, in constant memory.
@@ -213,18 +160,19 @@ class Forecaster(nn.Module):
         Raises: StateError for steps that do not follow; DataError for too few at first.
         """
         values, covariates = torch.from_numpy(series.values), torch.from_numpy(self.format.features(series))
-        values, covariates = self._standard(values).unsqueeze(1), self._covariates(covariates).unsqueeze(1)
+        values, covariates = values.unsqueeze(1), covariates.unsqueeze(1)
         if observed is None:
             self._check_long(series)
-            state = self._start(values[: self.memory])
-            values, covariates = values[self.memory :], covariates[self.memory :]
+            values, covariates, state, units = self._prepared(values, covariates)
         else:
-            state = observed.state
+            state, units = observed.state, observed.units
+            values = self.scaling.standard(values, units, self._dtype)
+            covariates = self.scaling.covariates(covariates, self._dtype)
             follows = self.format.clock.continued(_time(observed.time, self.format), 1)[1]
             if abs(_number(series.times[:1])[0] - _number(follows.reshape(1))[0]) > 0.1 * self._tick:
                 raise StateError(f"series '{series.name}' goes on at {series.times[0]}, but {follows} comes next")
         state = self._go_on(values, covariates, state)
-        return Observed(state, torch.from_numpy(_number(series.times[-1:])))
+        return Observed(state, units, torch.from_numpy(_number(series.times[-1:])))
 
     @property
     def _tick(self) -> float:
@@ -265,8 +213,9 @@ class Forecaster(nn.Module):
             known = known[:1]
         last = Series("observed", time, np.zeros((1, len(self.format.targets))), known)
         features = torch.from_numpy(self.format.features(last, horizon)[1:]).unsqueeze(1)
+        features = self.scaling.covariates(features, self._dtype)
         times = self.format.clock.continued(time, horizon)[1:]
-        return self._forecasts(observed.state, self._covariates(features), [times], paths, seed)[0]
+        return self._forecasts(observed.state, observed.units, features, [times], paths, seed)[0]
 
     def predict(
         self,
@@ -312,14 +261,14 @@ class Forecaster(nn.Module):
             batch: only its context is looked at, and the covariates.
             times: of the steps to forecast, for each row.
         """
-        state, covariates = self._read(batch.values[: batch.context], batch.covariates)
-        return self._forecasts(state, covariates, times, paths, seed)
+        state, units, covariates = self._read(batch)
+        return self._forecasts(state, units, covariates, times, paths, seed)
 
-    def _read(self, values: Tensor, covariates: Tensor) -> tuple[RolloutState, Tensor]:
-        """Read values (C, B, D) in their own units: the state after them, and covariates (H, B, K) of the rest."""
-        values, known = self._standard(values), self._covariates(covariates)
-        state = self._start(values[: self.memory])
-        return self._go_on(values[self.memory :], known[self.memory : len(values)], state), known[len(values) :]
+    def _read(self, batch: SeriesBatch) -> tuple[RolloutState, Units, Tensor]:
+        """Read the contexts: the state after them, the units, and the covariates (H, B, K) of the rest."""
+        values, covariates, state, units = self._prepared(batch.values[: batch.context], batch.covariates)
+        state = self._go_on(values, covariates[: len(values)], state)
+        return state, units, covariates[len(values) :]
 
     def _go_on(self, values: Tensor, covariates: Tensor, state: RolloutState) -> RolloutState:
         """Read known values in standard units, if there are any, and return the state after them."""
@@ -335,8 +284,6 @@ class Forecaster(nn.Module):
             raise ConfigError("paths need a model that was trained with feed sample; this one is fed with means")
         return self.format.horizon if horizon is None else horizon
 
-    # ---- saying
-
     def calibrate(self, windows: Windows, *, batch: int = 256, seed: int = 0) -> None:
         """Correct the levels of quantiles by what came of windows kept from training; once, after training.
 
@@ -346,9 +293,9 @@ class Forecaster(nn.Module):
         found = []
         for start in range(0, len(windows), batch):
             part = windows.batch(range(start, min(start + batch, len(windows))))
-            state, covariates = self._read(part.values[: part.context], part.covariates)
-            said = self._said(state, covariates, 0, seed)
-            found.append(said.cdf(self._standard(part.values[part.context :])).flatten())
+            state, units, covariates = self._read(part)
+            came = self.scaling.standard(part.values[part.context :], units, self._dtype)
+            found.append(self._said(state, covariates, 0, seed).cdf(came).flatten())
         if found:
             self.levels.copy_(calibrated_levels(torch.cat(found)))
 
@@ -368,10 +315,16 @@ class Forecaster(nn.Module):
         return Marginals(self.distribution, placed) if drawn == 1 else Sampled(placed, noise, drawn)
 
     def _forecasts(
-        self, state: RolloutState, covariates: Tensor, times: Sequence[NDArray[Any]], paths: int, seed: int
+        self,
+        state: RolloutState,
+        units: Units,
+        covariates: Tensor,
+        times: Sequence[NDArray[Any]],
+        paths: int,
+        seed: int,
     ) -> list[Forecast]:
         said = self._said(state, covariates, paths, seed)
-        return make_forecasts(said, times, self.levels, self._own_units, paths)
+        return make_forecasts(said, times, self.levels, lambda values: self.scaling.restored(values, units), paths)
 
 
 def _alike(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:

@@ -94,7 +94,8 @@ class Sampled(Said):
     def cdf(self, targets: Tensor) -> Tensor:
         """Share of paths below; the target counts as one of them, in the middle of its equals."""
         count = len(self.paths)
-        return ((self.paths < targets).sum(0) + 0.5) / (count + 1)
+        below: Tensor = (self.paths < targets).sum(0)
+        return (below + 0.5) / (count + 1)
 
 
 def make_forecasts(

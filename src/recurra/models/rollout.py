@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recurra.layers import Stack
 from recurra.models.distributions import Distribution, spread
 
 __all__ = ["Rollout", "RolloutState", "RolloutStep"]
@@ -16,7 +17,7 @@ STEPS_OF_SCALE = 3.0
 """The scale is three times a step's usual movement, so that what happened a day ago is a number near 1."""
 
 SMALLEST = 0.01
-"""The smallest scale, in standard deviations of the training part: a series that stands still has none of its own."""
+"""The smallest scale, in units of the values: a series that stands still has none of its own."""
 
 
 class RolloutState(NamedTuple):
@@ -77,7 +78,7 @@ class Rollout(nn.Module):
 
     def __init__(
         self,
-        stack: nn.Module,
+        stack: Stack,
         distribution: Distribution,
         lags: Sequence[int],
         targets: int,
@@ -85,7 +86,7 @@ class Rollout(nn.Module):
         relative: bool,
     ) -> None:
         super().__init__()
-        self.stack: Any = stack
+        self.stack = stack
         self.distribution = distribution
         self.targets = targets
         self.relative = relative

@@ -163,4 +163,5 @@ class SeriesFormat:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SeriesFormat:
         """Undo `as_mapping`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in mapping.items()})
+        settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in mapping.items()}
+        return cls(**settings)

@@ -97,7 +97,7 @@ class SeriesData:
         with new_folder(folder) as path:
             names = ("times", "values", "covariates")
             arrays = {f"{name}_{n}": getattr(one, name) for n, one in enumerate(self.series) for name in names}
-            np.savez(path / "series.npz", **arrays)  # type: ignore[arg-type]
+            np.savez(path / "series.npz", **arrays)
             said = {
                 "version": FORMAT,
                 "name": self.name,

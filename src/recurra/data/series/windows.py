@@ -97,7 +97,8 @@ class Windows:
     def times(self, number: int) -> NDArray[Any]:
         """Return the times of the horizon of a window."""
         series, origin = self.origins[number]
-        return self.series[series].times[origin : origin + self.format.horizon]
+        times: NDArray[Any] = self.series[series].times[origin : origin + self.format.horizon]
+        return times
 
     def known(self) -> list[Series]:
         """Return of each series what lies within the part."""
