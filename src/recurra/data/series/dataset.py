@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -125,7 +126,7 @@ class SeriesData:
             config = from_mapping(SeriesConfig, said["config"])
             format, splits = SeriesFormat.from_mapping(said["format"]), [tuple(split) for split in said["splits"]]
             return cls(said["name"], config, format, series, splits, said["notes"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"cannot read the series in {path}: {error}; build them again") from None

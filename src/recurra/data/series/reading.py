@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,10 +130,9 @@ def _one(
     if len(times) < 2:
         raise DataError(f"{where} has {len(times)} rows; a series needs at least two")
     clock = Clock.of(times, where)
-    columns = [_numbers(part[column], where) for column in (*targets, *covariates)]
-    numbers = np.stack(columns, 1) if columns else np.zeros((len(times), 0))
+    numbers = np.stack([_numbers(part[column], where) for column in (*targets, *covariates)], 1)
     future = _empty_at_the_end(numbers[:, : len(targets)]) if covariates else 0
-    numbers, times, filled = _even(numbers, times, clock, config.gaps, future, where, (*targets, *covariates))
+    numbers, times, filled = _even(numbers, times, clock, config.gaps, len(targets), future, where, (*targets, *covariates))
     values = numbers[: len(numbers) - future, : len(targets)]
     for column, target in enumerate(targets):
         if (values[:, column] == values[0, column]).all():
@@ -154,12 +154,14 @@ def _times(column: Any, where: str) -> NDArray[Any]:
         )
     if pandas.api.types.is_numeric_dtype(column):
         return np.asarray(column, np.float64)
-    parsed = pandas.to_datetime(column, errors="coerce", utc=True)
-    if parsed.isna().any():
-        row = int(parsed.isna().to_numpy().argmax())
-        raise DataError(
-            f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number"
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that dates of no known form are slow to read
+        parsed = pandas.to_datetime(column, errors="coerce", utc=True)
+    numbers = pandas.to_numeric(column, errors="coerce")
+    wrong = numbers.isna() if numbers.notna().sum() > len(column) / 2 else parsed.isna()
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number")
     return np.asarray(parsed.dt.tz_localize(None), "datetime64[us]")
 
 
@@ -183,11 +185,16 @@ def _even(
     times: NDArray[Any],
     clock: Clock,
     gaps: str,
+    targets: int,
     future: int,
     where: str,
     names: tuple[str, ...],
 ) -> tuple[NDArray[np.float64], NDArray[Any], int]:
-    """Return numbers for every step, the times of the steps, and how many numbers were filled in."""
+    """Return numbers for every step, the times of the steps, and how many numbers were filled in.
+
+    Args:
+        targets, future: so many columns are empty, and should be, for so many rows at the end.
+    """
     places = clock.places(times, where)
     left_out = int(places[-1]) + 1 - len(places)
     remedy = "fill them in, or use gaps fill for straight lines"
@@ -197,9 +204,9 @@ def _even(
     even = np.full((int(places[-1]) + 1, numbers.shape[1]), np.nan)
     even[places] = numbers
     missing = np.isnan(even)
-    targets_to_come = missing.copy()
-    targets_to_come[: len(even) - future] = False
-    covered = missing & ~(targets_to_come & np.isnan(even))
+    to_come = np.zeros_like(missing)
+    to_come[len(even) - future :, :targets] = True
+    covered = missing & ~to_come
     if covered.any() and gaps == "error":
         row, column = map(int, np.argwhere(covered)[0])
         count = int(covered.sum())
@@ -210,7 +217,7 @@ def _even(
         known = ~missing[:, column]
         if not known.any():
             raise DataError(f"{where}: '{names[column]}' has no numbers")
-        until = len(even) - future if targets_to_come[:, column].any() else len(even)
+        until = len(even) - future if column < targets else len(even)
         even[:until, column] = np.interp(steps[:until], steps[known], even[known, column])
     every = clock.continued(times[:1], len(even) - 1) if left_out else times
     return even, every, int(covered.sum())
