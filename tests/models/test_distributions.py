@@ -44,7 +44,9 @@ def test_quantiles_undo_the_distribution_function_and_rise(kind):
 
 @pytest.mark.parametrize("kind", [Gaussian, Student])
 def test_the_distribution_function_is_the_integral_of_the_density(kind):
-    said = Placed(*(torch.zeros(1, 1, 1, dtype=torch.float64) + v for v in (0.3, 0.7)), torch.tensor([[[[0.2], [-0.4]]]]))
+    said = Placed(
+        *(torch.zeros(1, 1, 1, dtype=torch.float64) + v for v in (0.3, 0.7)), torch.tensor([[[[0.2], [-0.4]]]])
+    )
     grid = torch.linspace(-400, 2, 2_000_001, dtype=torch.float64)
     density = torch.exp(-kind().nats(said, grid.reshape(-1, 1, 1, 1)).flatten())
     found = torch.trapezoid(density, grid).item()
@@ -63,12 +65,13 @@ def test_noise_has_the_distribution(kind):
 
 def test_the_loss_of_quantiles_is_least_at_the_quantiles():
     values = torch.arange(1, 1000, dtype=torch.float64).reshape(-1, 1, 1) / 1000
-    zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     gap = math.log(math.expm1(0.05))  # softplus of it is 0.05
     best = torch.tensor([0.5, *[gap] * (len(LEVELS) - 1)], dtype=torch.float64).reshape(1, -1, 1)
 
     def loss(raw):
-        return Quantiles().nats(Placed(zero, one, raw), values).mean().item()
+        said = Placed(zero.expand(len(values), 1), one.expand(len(values), 1), raw.expand(len(values), -1, 1))
+        return Quantiles().nats(said, values[..., 0]).mean().item()
 
     torch.testing.assert_close(
         Quantiles().values(Placed(zero, one, best)).flatten(), torch.tensor(LEVELS, dtype=torch.float64), **CLOSE

@@ -36,7 +36,7 @@ def make(distribution="gaussian", relative=True, seed=0):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_compiled_loop_is_the_fold_of_steps(distribution, relative):
     rollout, inputs, state = make(distribution, relative)
-    assert explain(rollout, inputs).backend == "llvm"
+    assert explain(rollout, inputs).path == "llvm"
     outputs, end = scan(rollout, inputs, state)
     expected = []
     for t in range(T):
@@ -87,7 +87,7 @@ def test_features_are_the_values_so_many_steps_back():
 def test_movement_is_forgotten_by_and_by_and_stays_when_nothing_is_observed():
     rollout, inputs, state = make()
     expected = state.movement
-    values = torch.cat([state.values[:, -D:].unsqueeze(0), inputs.value])
+    values = torch.cat([state.values.unflatten(1, (D, 6))[..., -1].unsqueeze(0), inputs.value])
     for t in range(5):
         expected = expected + ((values[t + 1] - values[t]).abs() - expected) / 6
     torch.testing.assert_close(scan(rollout, inputs, state)[1].movement, expected, **CLOSE)

@@ -144,8 +144,8 @@ class Quantiles(Distribution):
 
     def nats(self, placed: Placed, targets: Tensor) -> Tensor:
         """Twice the mean pinball loss in units of the scale, which approximates the CRPS."""
-        level = _column(torch.tensor(LEVELS, dtype=targets.dtype, device=targets.device), targets)
         missed = (targets - self.values(placed)) / placed.scale
+        level = torch.tensor(LEVELS, dtype=missed.dtype, device=missed.device).reshape(-1, *[1] * (missed.ndim - 1))
         return 2 * torch.maximum(level * missed, (level - 1) * missed).mean(0)
 
     def cdf(self, placed: Placed, targets: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class RolloutState(NamedTuple):
 
     Args:
         inner: of the cells.
-        values: (B, R · D) the last R values, the newest last.
+        values: (B, D · R) the last R values, target by target, the newest last.
         movement: (B, D) mean absolute change from step to step, the past forgotten by and by.
         known: (B, 1) whether the newest value was observed (1) or is the model's own (0).
     """
@@ -108,7 +108,7 @@ class Rollout(nn.Module):
     def zero_state(self, batch: int) -> RolloutState:
         """Return a state without a past: all values zero. A forecast starts from `start`."""
         like = self.read_out.weight
-        values = like.new_zeros(batch, self.memory * self.targets)
+        values = like.new_zeros(batch, self.targets * self.memory)
         known = like.new_ones(batch, 1)
         return RolloutState(self.stack.zero_state(batch), values, like.new_zeros(batch, self.targets), known)
 
@@ -121,7 +121,7 @@ class Rollout(nn.Module):
         steps, rows, targets = values.shape
         seen = (values[1:] - values[:-1]).abs().mean(0) if steps > 1 else torch.zeros_like(values[0])
         movement = seen if movement is None else movement.expand(rows, targets)
-        flat = values.transpose(0, 1).reshape(rows, steps * targets)
+        flat = values.permute(1, 2, 0).reshape(rows, targets * steps)
         return RolloutState(self.stack.zero_state(rows), flat, movement.contiguous(), values.new_ones(rows, 1))
 
     def step(self, x: RolloutStep, state: RolloutState) -> tuple[Tensor, RolloutState]:
@@ -129,9 +129,10 @@ class Rollout(nn.Module):
         value, known, covariates, noise, mask = x
         inner, values, movement, trusted = state
         size = self.targets
-        last = values[:, -size:]
+        past = values.split(self.memory, 1)
+        last = torch.cat([one[:, -1:] for one in past], 1)
         scale = torch.clamp(STEPS_OF_SCALE * movement, min=SMALLEST)
-        features = self._features(values, last, scale, covariates, trusted)
+        features = self._features(past, last, scale, covariates, trusted)
         output, inner = self.stack.step(features, inner)
         raw = self.read_out(output * mask)
         location = raw[:, :size] + self.linear(features)
@@ -142,16 +143,17 @@ class Rollout(nn.Module):
         new = torch.where(known > 0, value, own)
         if self.relative:
             movement = movement + known * ((new - last).abs() - movement) / self.memory
-        values = torch.cat([values[:, size:], new], 1)
-        return torch.cat([last, scale, raw], 1), RolloutState(inner, values, movement, known)
+        moved = [part for n, one in enumerate(past) for part in (one[:, 1:], new[:, n : n + 1])]
+        return torch.cat([last, scale, raw], 1), RolloutState(inner, torch.cat(moved, 1), movement, known)
 
-    def _features(self, values: Tensor, last: Tensor, scale: Tensor, covariates: Tensor, trusted: Tensor) -> Tensor:
-        size = self.targets
-        parts = [covariates, trusted]
-        if self._spans:
-            past = torch.cat([values[:, a * size : b * size] for a, b in self._spans], 1)
-            past = past.reshape(len(past), -1, size)
-            parts.insert(0, ((past - last.unsqueeze(1)) / scale.unsqueeze(1)).flatten(1))
+    def _features(
+        self, past: Sequence[Tensor], last: Tensor, scale: Tensor, covariates: Tensor, trusted: Tensor
+    ) -> Tensor:
+        parts = []
+        for n, one in enumerate(past):
+            zero, unit = last[:, n : n + 1], scale[:, n : n + 1]
+            parts += [(one[:, start:end] - zero) / unit for start, end in self._spans]
+        parts += [covariates, trusted]
         if not self.relative:
             parts.append(last)
         return torch.cat(parts, 1)

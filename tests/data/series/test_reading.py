@@ -41,7 +41,11 @@ def test_rows_without_targets_at_the_end_are_the_future(table):
         ({"a": [1, 2], "b": [1, 3]}, {}, r"no time column .* name one \(time\): a, b"),
         ({"time": [1, 2], "b": [1, 3]}, {"time": "tine"}, "no column 'tine'; did you mean 'time'"),
         ({"time": [1, 2], "load": [1, 3]}, {"target": "laod"}, "no column 'laod'; did you mean 'load'"),
-        ({"time": [1, 2], "load": [1, 3]}, {"covariates": "load", "target": "load"}, "'load' is asked for in two roles"),
+        (
+            {"time": [1, 2], "load": [1, 3]},
+            {"covariates": "load", "target": "load"},
+            "'load' is asked for in two roles",
+        ),
         ({"time": [1, 3, 2], "y": [1, 3, 4]}, {}, "the time 2.0 in row 3 comes after a later one; sort"),
         ({"time": [1, 2, 2], "y": [1, 3, 4]}, {}, "the time 2.0 in row 3 comes twice"),
         ({"time": [1, 2, 3, 6], "y": [1, 3, 4, 5]}, {}, "2 times are missing, the first after 3.0; fill"),
@@ -56,7 +60,11 @@ def test_rows_without_targets_at_the_end_are_the_future(table):
         ({"time": [], "y": []}, {}, "holds no rows"),
         ({"time": [1, 2]}, {}, "no column beside the times"),
         ({"time": [1, 2, 3, 4], "y": [1, 2, 3, 5]}, {"horizon": 5, "valid": 0}, "fewer than context"),
-        ({"time": range(9), "y": range(9)}, {"horizon": 5, "valid": 2}, "valid has 2 rows of 9, fewer than the horizon"),
+        (
+            {"time": range(9), "y": range(9)},
+            {"horizon": 5, "valid": 2},
+            "valid has 2 rows of 9, fewer than the horizon",
+        ),
         ({"time": range(9), "y": range(9)}, {"valid": 6, "test": 3}, "none is left to train on"),
     ],
 )
