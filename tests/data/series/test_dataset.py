@@ -33,7 +33,7 @@ def test_an_epoch_has_every_window_once_and_repeats_by_seed(data):
         return [batch.numbers.tolist() for batch in data.stream(batch=64, **order)]
 
     first = numbers(seed=1, epoch=0)
-    assert sorted(sum(first, [])) == list(range(len(data.train)))
+    assert sorted(number for batch in first for number in batch) == list(range(len(data.train)))
     assert first == numbers(seed=1, epoch=0)
     assert first != numbers(seed=1, epoch=1)
     assert first != numbers(seed=2, epoch=0)
