@@ -261,7 +261,7 @@ class Forecaster(nn.Module):
             batch: only its context is looked at, and the covariates.
             times: of the steps to forecast, for each row.
         """
-        state, units, covariates = self._read(batch)
+        state, units, covariates = self._read(batch.to(self.levels.device))
         return self._forecasts(state, units, covariates, times, paths, seed)
 
     def _read(self, batch: SeriesBatch) -> tuple[RolloutState, Units, Tensor]:
@@ -292,7 +292,7 @@ class Forecaster(nn.Module):
         """
         found = []
         for start in range(0, len(windows), batch):
-            part = windows.batch(range(start, min(start + batch, len(windows))))
+            part = windows.batch(range(start, min(start + batch, len(windows)))).to(self.levels.device)
             state, units, covariates = self._read(part)
             came = self.scaling.standard(part.values[part.context :], units, self._dtype)
             found.append(self._said(state, covariates, 0, seed).cdf(came).flatten())

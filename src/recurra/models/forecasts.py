@@ -64,7 +64,8 @@ class Marginals(Said):
 
     def mean(self, own_units: Callable[[Tensor], Tensor]) -> Tensor:
         """The average of many quantiles, which hold under any units."""
-        points = (torch.arange(MEAN_POINTS, dtype=torch.float64) + 0.5) / MEAN_POINTS
+        device = self._placed.value.device
+        points = (torch.arange(MEAN_POINTS, dtype=torch.float64, device=device) + 0.5) / MEAN_POINTS
         return own_units(self.quantile(points)).mean(0)
 
     def quantile(self, levels: Tensor) -> Tensor:
@@ -89,7 +90,11 @@ class Sampled(Said):
 
     def quantile(self, levels: Tensor) -> Tensor:
         """Of the paths."""
-        return torch.quantile(self.paths.double(), levels, dim=0)
+        paths = self.paths.double().sort(0).values  # torch.quantile refuses more than 16 million numbers
+        places = levels * (len(paths) - 1)
+        below = places.long().clamp(max=len(paths) - 2)
+        share = (places - below).reshape(-1, *[1] * (paths.ndim - 1))
+        return torch.lerp(paths[below], paths[below + 1], share)
 
     def cdf(self, targets: Tensor) -> Tensor:
         """Share of paths below; the target counts as one of them, in the middle of its equals."""
@@ -133,6 +138,5 @@ def calibrated_levels(probabilities: Tensor) -> Tensor:
     Source: Kuleshov, Fenner & Ermon 2018.
     """
     levels = torch.tensor(LEVELS, dtype=torch.float64)
-    # Not torch.quantile, which refuses more than 16 million numbers.
-    found = np.quantile(probabilities.flatten().double().numpy(), levels.numpy())
+    found = np.quantile(_array(probabilities.flatten()), levels.numpy())
     return torch.from_numpy(found).clamp(SAFE, 1 - SAFE)
