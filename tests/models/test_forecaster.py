@@ -124,8 +124,9 @@ def test_under_logarithms_a_factor_goes_through():
         model.predict([Series("down", series.times, positive.values * 0 - 1, series.covariates)])
 
 
-def test_the_rest_of_a_batch_and_its_order_change_nothing():
-    model = make()
+@pytest.mark.parametrize("feed", ["mean", "sample"])
+def test_the_rest_of_a_batch_and_its_order_change_nothing(feed):
+    model = make(feed=feed)
     many = [walk(steps, seed) for seed, steps in enumerate((60, 30, 24, 17, 24))]
     told = []
     together = model.predict(many, batch=2, progress=lambda done, of: told.append((done, of)))
@@ -242,6 +243,27 @@ def test_too_short_a_series_is_one_clear_line():
     with pytest.raises(DataError, match="has 11 steps; a forecast needs at least the 12"):
         model.predict([walk(11)])
     assert len(model.predict([walk(12)], horizon=30)[0].mean) == 30
+
+
+def test_covariates_to_come_are_read_and_must_be_known():
+    format = SeriesFormat(("x", "y"), ("price",), horizon=3, context=12)
+    walked, price = walk(20, dates=False), np.random.default_rng(1).normal(50, 9, (23, 1))
+    series = Series("x", walked.times, walked.values, price)
+    torch.manual_seed(0)
+    model = Forecaster(format, hidden=4)
+    model.fit_input(Windows([series], format))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    (found,) = model.predict([series])
+    observed = model.observe(Series("x", walked.times[8:], walked.values[8:], price[8:]))
+    assert_same(model.forecast(observed, covariates=price[20:]), found)
+    dearer = Series("x", walked.times, walked.values, np.concatenate([price[:22], price[22:] + 20]))
+    (other,) = model.predict([dearer])
+    np.testing.assert_array_equal(other.mean[:2], found.mean[:2])
+    assert np.abs(other.mean[2] - found.mean[2]).min() > 0.01
+    for attempt in (lambda: model.forecast(observed), lambda: model.predict([series], horizon=4)):
+        with pytest.raises(DataError, match="needs price of those steps"):
+            attempt()
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ class Observed(NamedTuple):
     Args:
         state: of the network, and the last values, in standard units.
         units: what those are measured in.
-        time: (1,) the last time, seconds or months of its clock are counted from it; microseconds, or a number.
+        time: (1,) the last time, in microseconds since 1970, or the number that it is.
     """
 
     state: RolloutState
@@ -130,6 +130,8 @@ class Forecaster(nn.Module):
         self, batch: SeriesBatch, *, sampling: float = 0.0, backprop: Policy | None = None, backend: str = "auto"
     ) -> Loss:
         """Return the nats of what is to be forecast, in standard units; of all values read, where samples are fed.
+
+        A distribution without a density gives its own loss in their place.
 
         Args:
             sampling: probability that a value is taken for unknown and drawn, where samples are fed.
@@ -308,8 +310,10 @@ class Forecaster(nn.Module):
         steps, rows = covariates.shape[:2]
         unknown = covariates.new_zeros(steps, rows, len(self.format.targets))
         noise = unknown
-        if drawn > 1:
-            noise = self.distribution.noise(*unknown.shape, generator=torch.Generator().manual_seed(seed)).to(unknown)
+        if drawn > 1:  # the same for every row, so that none depends on which others are beside it
+            generator = torch.Generator().manual_seed(seed)
+            one = self.distribution.noise(steps, drawn, unknown.shape[2], generator=generator).to(unknown)
+            noise = one.repeat(1, rows // drawn, 1)
         with evaluating(self):
             placed, _ = self._run(unknown, unknown[..., :1], covariates, state, noise=noise)
         return Marginals(self.distribution, placed) if drawn == 1 else Sampled(placed, noise, drawn)

@@ -132,7 +132,9 @@ def _one(
     clock = Clock.of(times, where)
     numbers = np.stack([_numbers(part[column], where) for column in (*targets, *covariates)], 1)
     future = _empty_at_the_end(numbers[:, : len(targets)]) if covariates else 0
-    numbers, times, filled = _even(numbers, times, clock, config.gaps, len(targets), future, where, (*targets, *covariates))
+    numbers, times, filled = _even(
+        numbers, times, clock, config.gaps, len(targets), future, where, (*targets, *covariates)
+    )
     values = numbers[: len(numbers) - future, : len(targets)]
     for column, target in enumerate(targets):
         if (values[:, column] == values[0, column]).all():
@@ -161,7 +163,9 @@ def _times(column: Any, where: str) -> NDArray[Any]:
     wrong = numbers.isna() if numbers.notna().sum() > len(column) / 2 else parsed.isna()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DataError(f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number")
+        raise DataError(
+            f"{where}: row {row + 1} of '{column.name}' is {column.iloc[row]!r}, which is no date or number"
+        )
     return np.asarray(parsed.dt.tz_localize(None), "datetime64[us]")
 
 
