@@ -6,7 +6,7 @@ import torch
 
 from recurra.data.series import Series, SeriesFormat, Windows
 from recurra.errors import ConfigError, DataError, StateError
-from recurra.models import Forecaster
+from recurra.models import Forecaster, ForecasterConfig
 from recurra.models.distributions import LEVELS
 from recurra.state import map_leaves
 from recurra.testing.tolerances import TOLERANCES
@@ -220,6 +220,21 @@ def test_every_setting_changes_something():
             torch.nn.init.normal_(parameter, std=0.3)
         losses.append(model.loss(batch, backend="loop").nats.item())
     assert len(set(losses)) == len(losses)
+
+
+@pytest.mark.parametrize(
+    ("season", "context", "lags"),
+    [
+        (24, 216, (*range(1, 26), 48, 72, 96, 120, 144, 168)),
+        (12, 27, (1, 2, 12, 13)),
+        (1, 64, (1, 2, 3, 4, 5)),
+        (1, 3, (1, 2)),
+        (12, 1, (1,)),
+    ],
+)
+def test_lags_follow_from_season_and_context(season, context, lags):
+    assert ForecasterConfig().steps_back(season, context) == lags
+    assert ForecasterConfig(lags="2, 1,2").steps_back(season, 9) == (1, 2)
 
 
 @pytest.mark.parametrize(

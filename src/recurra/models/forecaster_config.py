@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recurra.config import check_at_least, check_choice, check_probability
@@ -24,7 +25,8 @@ class ForecasterConfig:
         dropout: share of its outputs left out, the same at all steps.
         distribution: gaussian, student (heavy tails) or quantiles.
         lags: steps back from each forecast step whose values the network sees, separated by commas; auto: those of one
-            season and one more, and whole seasons up to the seventh, as the context allows; without a season, 5.
+            season and one more, and whole seasons up to the seventh; where the context is shorter than that, those
+            next to the step and to whole seasons before it; without a season, 5.
         scaling: window measures everything from the last value, in units of how much the series has moved lately;
             training by mean and deviation of the training part, where levels mean something: a wall, a speed of 0.
         feed: what stands for values to come: mean, trained over the whole horizon, quantiles from the distribution of
@@ -55,7 +57,9 @@ class ForecasterConfig:
         Raises: ConfigError for lags that are no numbers, or reach as far back as the context.
         """
         if self.lags == "auto":
-            every = range(1, (season + 1 if season > 1 else FEW_LAGS) + 1)
+            every: Iterable[int] = range(1, (season + 1 if season > 1 else FEW_LAGS) + 1)
+            if season > 1 and context < SEASONS_BACK * season:
+                every = (1, 2, season, season + 1)  # a short series cannot teach the use of more
             seasons = (season * n for n in range(1, SEASONS_BACK + 1)) if season > 1 else ()
             found = sorted({lag for lag in (*every, *seasons) if lag <= max(1, context * 4 // 5)})
         else:
