@@ -80,6 +80,13 @@ def test_bad_settings_are_one_clear_line():
             SeriesConfig(source="x", **settings)
 
 
+def test_gaps_and_a_future_in_one_file(table):
+    path = table(time=[0, 1, 3, 4, 6], p=[1, 2, 4, "", 7], y=[1, "", 7, "", ""])
+    found = read(path, covariates="p", gaps="fill").series[0]
+    assert found.values[:, 0].tolist() == [1, 3, 5, 7]
+    assert found.covariates[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_a_file_that_is_not_there_or_no_table(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         read(str(tmp_path / "none.csv"))

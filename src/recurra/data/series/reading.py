@@ -17,6 +17,7 @@ from recurra.errors import DataError, nearest
 __all__ = ["Table", "read_series"]
 
 TIMES = ("date", "time", "datetime", "timestamp", "ds", "month", "day", "week", "year", "hour", "t")
+REMEDY = "fill them in, or use gaps fill for straight lines"
 ENDINGS = {".tsv": "\t", ".tab": "\t"}
 
 
@@ -131,10 +132,11 @@ def _one(
         raise DataError(f"{where} has {len(times)} rows; a series needs at least two")
     clock = Clock.of(times, where)
     numbers = np.stack([_numbers(part[column], where) for column in (*targets, *covariates)], 1)
+    numbers, times = _even(numbers, times, clock, config.gaps, where)
     future = _empty_at_the_end(numbers[:, : len(targets)]) if covariates else 0
-    numbers, times, filled = _even(
-        numbers, times, clock, config.gaps, len(targets), future, where, (*targets, *covariates)
-    )
+    to_come = np.zeros(numbers.shape, bool)
+    to_come[len(numbers) - future :, : len(targets)] = True
+    filled = _fill(numbers, np.isnan(numbers) & ~to_come, config.gaps, where, (*targets, *covariates))
     values = numbers[: len(numbers) - future, : len(targets)]
     for column, target in enumerate(targets):
         if (values[:, column] == values[0, column]).all():
@@ -185,43 +187,31 @@ def _empty_at_the_end(values: NDArray[np.float64]) -> int:
 
 
 def _even(
-    numbers: NDArray[np.float64],
-    times: NDArray[Any],
-    clock: Clock,
-    gaps: str,
-    targets: int,
-    future: int,
-    where: str,
-    names: tuple[str, ...],
-) -> tuple[NDArray[np.float64], NDArray[Any], int]:
-    """Return numbers for every step, the times of the steps, and how many numbers were filled in.
-
-    Args:
-        targets, future: so many columns are empty, and should be, for so many rows at the end.
-    """
+    numbers: NDArray[np.float64], times: NDArray[Any], clock: Clock, gaps: str, where: str
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return numbers of every step, those of times left out not a number, and the times of the steps."""
     places = clock.places(times, where)
     left_out = int(places[-1]) + 1 - len(places)
-    remedy = "fill them in, or use gaps fill for straight lines"
-    if left_out and gaps == "error":
+    if not left_out:
+        return numbers, times
+    if gaps == "error":
         row = int(np.argmax(np.diff(places) > 1))
-        raise DataError(f"{where}: {left_out} times are missing, the first after {times[row]}; {remedy}")
+        raise DataError(f"{where}: {left_out} times are missing, the first after {times[row]}; {REMEDY}")
     even = np.full((int(places[-1]) + 1, numbers.shape[1]), np.nan)
     even[places] = numbers
-    missing = np.isnan(even)
-    to_come = np.zeros_like(missing)
-    to_come[len(even) - future :, :targets] = True
-    covered = missing & ~to_come
-    if covered.any() and gaps == "error":
-        row, column = map(int, np.argwhere(covered)[0])
-        count = int(covered.sum())
+    return even, clock.continued(times[:1], len(even) - 1)
+
+
+def _fill(numbers: NDArray[np.float64], missing: Any, gaps: str, where: str, names: tuple[str, ...]) -> int:
+    """Fill in what is missing, by straight lines in each column, and return how many numbers that were."""
+    count = int(missing.sum())
+    if count and gaps == "error":
+        row, column = map(int, np.argwhere(missing)[0])
         cells = "1 cell is" if count == 1 else f"{count} cells are"
-        raise DataError(f"{where}: {cells} empty, the first in row {row + 1} of '{names[column]}'; {remedy}")
-    steps = np.arange(len(even))
-    for column in range(even.shape[1]):
-        known = ~missing[:, column]
-        if not known.any():
-            raise DataError(f"{where}: '{names[column]}' has no numbers")
-        until = len(even) - future if column < targets else len(even)
-        even[:until, column] = np.interp(steps[:until], steps[known], even[known, column])
-    every = clock.continued(times[:1], len(even) - 1) if left_out else times
-    return even, every, int(covered.sum())
+        raise DataError(f"{where}: {cells} empty, the first in row {row + 1} of '{names[column]}'; {REMEDY}")
+    for column, name in enumerate(names):
+        here, known = missing[:, column], np.flatnonzero(~np.isnan(numbers[:, column]))
+        if not len(known):
+            raise DataError(f"{where}: '{name}' has no numbers")
+        numbers[here, column] = np.interp(np.flatnonzero(here), known, numbers[known, column])
+    return count

@@ -45,12 +45,12 @@ class Clock:
             remedy = "keep one row of each time, or name the column that tells series apart (series)"
             raise DataError(f"{where}: the time {times[row]} in row {row + 1} {wrong}; sort the rows and {remedy}")
         if times.dtype.kind != "M":
-            return cls("number", float(np.median(rises)))
+            return cls("number", _usual(rises))
         months = times.astype("datetime64[M]")
         within = times - months.astype(times.dtype)
         if (within == within[0]).all() and (np.diff(months).astype(int) > 0).all():
-            return cls("month", float(np.median(np.diff(months).astype(int))))
-        return cls("time", float(np.median(np.diff(times) / np.timedelta64(1, "us"))) / 1e6)
+            return cls("month", _usual(np.diff(months).astype(np.float64)))
+        return cls("time", _usual(np.diff(times) / np.timedelta64(1, "us")) / 1e6)
 
     def places(self, times: NDArray[Any], where: str) -> NDArray[np.int64]:
         """Return how many steps each time comes after the first: 0, 1, 2 … unless some are missing.
@@ -135,3 +135,9 @@ def calendar(times: NDArray[Any], cycles: tuple[str, ...]) -> NDArray[np.float64
         angle = 2 * np.pi * np.asarray(seconds, np.float64) / CYCLES[name]
         columns += [np.sin(angle), np.cos(angle)]
     return np.stack(columns, 1) if columns else np.zeros((len(times), 0))
+
+
+def _usual(rises: NDArray[np.float64]) -> float:
+    """Return the most frequent of positive numbers that are alike but for rounding; of several, the smallest."""
+    _, which, counts = np.unique(np.round(rises / rises.min(), 3), return_inverse=True, return_counts=True)
+    return float(np.median(rises[which == int(np.argmax(counts))]))
