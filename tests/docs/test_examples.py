@@ -242,3 +242,26 @@ def test_prepared_digits_have_their_names(prepare):
     train, test = rows_of(out / "mnist" / "train.tsv"), rows_of(out / "mnist" / "test.tsv")
     assert ([row[1] for row in train][:2], [row[1] for row in test]) == (["nine", "eight"], ["zero"])
     assert np.array_equal(read_picture(out / "mnist" / test[0][0], 2, 3, 1), points[9])
+
+
+def test_bouncing_ball(run_example, tmp_path):
+    out = run_example("bouncing_ball.py", "--hidden", "4")
+    assert [line.split(" positions")[0] for line in out.splitlines()[::2]] == [
+        "against the true",
+        "against the observed",
+    ]
+    assert (tmp_path / "ball-test.csv").read_text().startswith("series,time,x,y,true_x,true_y\nball0,0.00,")
+
+
+def test_the_ball_flies_in_parabolas_and_loses_speed_at_walls():
+    example = runpy.run_path(str(EXAMPLES / "bouncing_ball.py"))
+    observed, true = example["simulate"](200, 100, seed=0)
+    assert ((true >= 0) & (true <= 1)).all()
+    assert (observed - true).std() == pytest.approx(0.01, rel=0.05)
+    fall = (true[:, 2:, 1] - 2 * true[:, 1:-1, 1] + true[:, :-2, 1]) / 0.02**2
+    assert abs(sorted(fall.flatten())[fall.size // 2] + 1) < 1e-6  # gravity, in most frames
+    speed = abs(true[:, 1:, 0] - true[:, :-1, 0])
+    bounces = [math.log(last / first) / math.log(0.9) for first, last in zip(speed[:, 0], speed[:, -1], strict=True)]
+    whole = [round(count) for count in bounces if abs(count - round(count)) < 1e-6]
+    assert len(whole) > 150  # all but those that touch a wall in one of the two frames
+    assert {0, 1, 2} <= set(whole)

@@ -2,6 +2,7 @@
 
 from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
 from recurra.data.examples import Dataset, DatasetConfig, Examples
+from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
 from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
@@ -18,6 +19,10 @@ __all__ = [
     "Examples",
     "RandomStream",
     "SequentialStream",
+    "Series",
+    "SeriesConfig",
+    "SeriesData",
+    "SeriesFormat",
     "Stream",
     "Tokenizer",
     "Tokens",

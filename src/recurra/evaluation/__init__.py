@@ -3,6 +3,7 @@
 from recurra.evaluation.assess import assess
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.classification import assess_classifier
+from recurra.evaluation.forecasts import backtest, baselines
 from recurra.evaluation.perplexity import Score, evaluate, measure
 from recurra.evaluation.surprisal import Surprisals, surprisals
 from recurra.evaluation.tagging import assess_tagger
@@ -16,6 +17,8 @@ __all__ = [
     "assess_classifier",
     "assess_tagger",
     "assess_writer",
+    "backtest",
+    "baselines",
     "evaluate",
     "measure",
     "surprisals",

@@ -6,6 +6,9 @@ from recurra.models.config import ModelConfig
 from recurra.models.decoder import Decoder, DecoderState
 from recurra.models.encoder import Encoded, Encoder, EncoderConfig
 from recurra.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from recurra.models.forecaster import Forecaster, Observed
+from recurra.models.forecaster_config import ForecasterConfig
+from recurra.models.forecasts import Forecast
 from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
 from recurra.models.loss import Loss
@@ -24,9 +27,13 @@ __all__ = [
     "EncoderConfig",
     "EncoderDecoder",
     "EncoderDecoderConfig",
+    "Forecast",
+    "Forecaster",
+    "ForecasterConfig",
     "LanguageModel",
     "Loss",
     "ModelConfig",
+    "Observed",
     "SequenceClassifier",
     "SequenceTagger",
     "Tagged",
