@@ -14,7 +14,7 @@ words = st.text(ALPHABET, min_size=1, max_size=6)
 KINDS = {
     "additive": {},
     "dot": {"attention": "dot", "bidirectional": False},
-    "none": {"attention": "none", "feed": True},
+    "none": {"attention": "none", "summary": True},
     "tied": {"tie": True, "layers": 2, "decoder_layers": 1},
     "gru": {"cell": "gru", "decoder_hidden": 6, "decoder_layers": 2},
 }

@@ -111,7 +111,7 @@ def test_what_cannot_be_built_or_done():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"attention": "dot"}, {"attention": "additive"}, {"attention": "none", "feed": True}], ids=str
+    "settings", [{"attention": "dot"}, {"attention": "additive"}, {"attention": "none", "summary": True}], ids=str
 )
 def test_short_texts_are_reversed(settings):
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recurra.data import Tokens
     from recurra.training import Run
 
-PARTS = ("train", "valid", "all")
+PARTS = ("train", "valid", "test", "all")
 
 
 EXAMPLES = """
@@ -68,6 +68,8 @@ def command(
         raise ConfigError("--reset-every already reads many pieces side by side; drop --batch and --warmup")
     loaded = Run.load(run, cell=cell, trust=trust)
     if loaded.config.task != "lm":
+        if part == "test" and loaded.config.task != "forecast":
+            raise ConfigError("only series are split off a test part; give a file to test on")
         if part == "all" or batch > 1 or warmup or reset_every:
             raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
         _assess(loaded, corpus, part, skip_bad, as_json)
@@ -114,6 +116,8 @@ def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_j
 def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
     from recurra.data import Corpus, DataConfig
 
+    if part == "test":
+        raise ConfigError("a text has no test part; give the file to test on")
     if source is None:
         corpus, part = run.data, part or "valid"
         if part == "all":

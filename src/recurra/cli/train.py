@@ -105,8 +105,23 @@ TASK_SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("attention", str, "translate, caption: additive, dot or none."),
     ("decoder-hidden", int, "Units of each layer of the decoder."),
     ("decoder-layers", int, "Number of layers of the decoder."),
-    ("feed/no-feed", bool, "Let the decoder see a summary of what was read at every step."),
+    ("summary/no-summary", bool, "Let the decoder see a summary of what was read at every step."),
     ("sampling", float, "Scheduled sampling: share of its own predictions that the decoder reads in the end."),
+    ("horizon", int, "forecast: steps to forecast."),
+    ("context", int, "Steps read before. [default: nine seasons, or 64]"),
+    ("time", str, "Column of dates or rising numbers. [default: by its name]"),
+    ("series", str, "Column that names the series, where a file holds several."),
+    ("covariates", str, "Columns that are known of the future, too, separated by commas."),
+    ("calendar", str, "auto: see the place in the day, week and year; or none."),
+    ("season", int, "Steps after which patterns come again; 1 for none. [default: by the times]"),
+    ("transform", str, "none, or log: the model sees logarithms."),
+    ("gaps", str, "What happens to empty cells and times left out: error, or fill, with straight lines."),
+    ("rows", int, "Read only the first rows of each series."),
+    ("test", float, "End of each series that training never sees: a share, or a number of rows."),
+    ("distribution", str, "gaussian, student or quantiles."),
+    ("lags", str, "Steps back that the network sees, such as 1,2,24. [default: auto]"),
+    ("scaling", str, "window: measured from the last value; training: by mean and deviation of the training part."),
+    ("feed", str, "What stands for values to come: mean, or sample."),
 )
 
 
@@ -127,7 +142,7 @@ def _settings(function: Any) -> Any:
     "--config", "config_file", type=click.Path(), help="Settings from a TOML file, such as a run's config.toml."
 )
 @click.option("--recipe", help="A published protocol, whole; options after it override.")
-@click.option("--valid", help="Share of the corpus to validate on (the last by position), or a file. [default: 0.1]")
+@click.option("--valid", help="Share to validate on (of a text or series its end), or a file. [default: 0.1]")
 @click.option("--resume", type=click.Path(), help="Continue this run exactly where its last checkpoint stands.")
 @_settings
 @json_option

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["LOWER_IS_BETTER", "Assessment"]
 
-LOWER_IS_BETTER = frozenset({"loss_nats", "mse", "rmse", "mae", "mase", "smape", "crps"})
+LOWER_IS_BETTER = frozenset({"loss_nats", "mse", "rmse", "mae", "mase", "crps"})
 SHARES = frozenset({"accuracy", "exact"})
 """Metrics that are shares of so many trials: chance moves them by a known amount."""
 PERCENTAGES = frozenset({"bleu", "chrf"})

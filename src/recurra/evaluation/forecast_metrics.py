@@ -12,17 +12,26 @@ __all__ = ["INTERVALS", "crps_of_paths", "crps_of_quantiles", "errors", "interva
 
 Numbers = NDArray[np.float64]
 
-INTERVALS: dict[int, tuple[float, float]] = {50: (0.25, 0.75), 80: (0.1, 0.9), 90: (0.05, 0.95)}
+WIDE = 90
+INTERVALS: dict[int, tuple[float, float]] = {WIDE: (0.05, 0.95), 80: (0.1, 0.9), 50: (0.25, 0.75)}
 """Central intervals in per cent, and the levels they lie between."""
 
 
-def errors(forecast: Numbers, came: Numbers, naive: Numbers | float | None = None) -> dict[str, float]:
-    """Return mse, rmse and mae of forecasts (..., D), and mase given the naive errors (D,)."""
+def errors(forecast: Numbers, came: Numbers, past: list[Numbers] | None = None, season: int = 1) -> dict[str, float]:
+    """Return mse, rmse and mae of forecasts (..., D); given what was trained on, also what has no unit.
+
+    Args:
+        past: series (N, D) of the training part: mase is measured in their mean absolute change over a season,
+            standard_mse and standard_mae in their standard deviation, target by target.
+    """
     missed = forecast - came
     found = {"mse": float(np.square(missed).mean()), "mae": float(np.abs(missed).mean())}
     found["rmse"] = found["mse"] ** 0.5
-    if naive is not None:
-        found["mase"] = float((np.abs(missed) / naive).mean())
+    if past is not None:
+        unit = np.maximum(np.concatenate(past).std(0), np.finfo(np.float64).tiny)
+        found["mase"] = float((np.abs(missed) / naive_error(past, season)).mean())
+        found["standard_mse"] = float(np.square(missed / unit).mean())
+        found["standard_mae"] = float(np.abs(missed / unit).mean())
     return found
 
 
@@ -65,9 +74,13 @@ def crps_of_paths(paths: Numbers, came: Numbers) -> float:
 
 
 def interval_scores(quantiles: Mapping[float, Numbers], came: Numbers) -> dict[str, float]:
-    """Return crps, mean pinball loss, and the share of values within each interval: coverage_50, _80 and _90."""
+    """Return crps, mean pinball loss, and the share of values within intervals.
+
+    That of 90 % is called coverage, the narrower ones coverage_80 and coverage_50.
+    """
     losses = [pinball(level, quantile, came).mean() for level, quantile in quantiles.items()]
     found: dict[str, Any] = {"crps": crps_of_quantiles(quantiles, came), "pinball": float(np.mean(losses))}
     for share, (low, high) in INTERVALS.items():
-        found[f"coverage_{share}"] = float(((quantiles[low] <= came) & (came <= quantiles[high])).mean())
+        within = (quantiles[low] <= came) & (came <= quantiles[high])
+        found["coverage" if share == WIDE else f"coverage_{share}"] = float(within.mean())
     return found

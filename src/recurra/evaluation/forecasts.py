@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from recurra.config import check_at_least
 from recurra.data.series import Windows
 from recurra.errors import DataError
-from recurra.evaluation.forecast_metrics import errors, interval_scores, naive_error
+from recurra.evaluation.forecast_metrics import errors, interval_scores
 from recurra.models import Forecaster
 from recurra.models.distributions import LEVELS
 
@@ -29,7 +30,6 @@ def backtest(
     *,
     train: Windows | None = None,
     against: Windows | None = None,
-    standard: bool = False,
     stride: int = 1,
     batch: int = 256,
     seed: int = 0,
@@ -39,15 +39,15 @@ def backtest(
 
     Args:
         windows: of the part to be tested; what they read may lie before it.
-        train: the training part, which gives the unit of mase and of `standard`; default no mase.
+        train: the training part, which gives the units of mase and of standard_mse and standard_mae; default none.
         against: windows over the true values, where those that are read are observations of them.
-        standard: divide all values by the standard deviation of the training part, target by target.
         stride: from one origin to the next.
         batch: windows forecast side by side.
         seed: of drawn paths.
         progress: called with how many windows are done, and of how many.
-    Returns: ``metrics`` (mse, rmse, mae, mase, crps, pinball, coverage_50, _80 and _90), ``baselines`` by name,
-        ``by_step`` (rmse of each step of the horizon) and ``windows``, their number.
+    Returns: ``metrics`` (mse, rmse, mae, and with `train` mase, standard_mse and standard_mae; crps, pinball, and the
+        coverage of the intervals of 90, 80 and 50 %), ``baselines`` by name, ``by_step`` (rmse of each step of the
+        horizon), ``windows``, their number, and ``seconds``.
     Raises: DataError if there is no window.
     """
     check_at_least(1, stride=stride, batch=batch)
@@ -58,7 +58,7 @@ def backtest(
             else f"there are {len(windows)} windows, and {len(against or [])} of true values; use the same rows"
         )
     numbers = np.arange(0, len(windows), stride)
-    unit, naive = _units(windows, train, standard)
+    started = time.perf_counter()
     means: list[Numbers] = []
     quantiles: list[list[Numbers]] = []
     pasts, futures = [], []
@@ -73,14 +73,17 @@ def backtest(
         futures.append(true.values[part.context :].numpy())
         if progress is not None:
             progress(min(start + batch, len(numbers)), len(numbers))
-    came, mean = np.concatenate(futures, 1) / unit, np.stack(means, 1) / unit
-    said = {level: np.stack([one[n] for one in quantiles], 1) / unit for n, level in enumerate(LEVELS)}
-    simple = baselines(np.concatenate(pasts, 1) / unit, len(came), windows.format.season)
+    came, mean = np.concatenate(futures, 1), np.stack(means, 1)
+    said = {level: np.stack([one[n] for one in quantiles], 1) for n, level in enumerate(LEVELS)}
+    simple = baselines(np.concatenate(pasts, 1), len(came), windows.format.season)
+    past = None if train is None else [series.values for series in train.known()]
+    season = windows.format.season
     return {
-        "metrics": {**errors(mean, came, naive), **interval_scores(said, came)},
-        "baselines": {name: errors(forecast, came, naive) for name, forecast in simple.items()},
+        "metrics": {**errors(mean, came, past, season), **interval_scores(said, came)},
+        "baselines": {name: errors(forecast, came, past, season) for name, forecast in simple.items()},
         "by_step": [float(np.square(mean[step] - came[step]).mean() ** 0.5) for step in range(len(came))],
         "windows": len(numbers),
+        "seconds": time.perf_counter() - started,
     }
 
 
@@ -103,15 +106,3 @@ def baselines(past: Numbers, horizon: int, season: int = 1) -> dict[str, Numbers
         basis = np.vander(np.arange(1 - POINTS, 1), 3)
         found["parabola"] = np.tensordot(np.vander(ahead, 3) @ np.linalg.pinv(basis), last, 1)
     return found
-
-
-def _units(windows: Windows, train: Windows | None, standard: bool) -> tuple[Numbers, Numbers | None]:
-    """Return what values are divided by, and the naive error of training in that unit."""
-    ones = np.ones(len(windows.format.targets))
-    if train is None:
-        if standard:
-            raise DataError("standard units are those of the training part; give train")
-        return ones, None
-    known = [series.values for series in train.known()]
-    unit = np.concatenate(known).std(0) if standard else ones
-    return unit, naive_error([values / unit for values in known], windows.format.season)

@@ -5,7 +5,7 @@ from recurra.figures.captions import Captioned, plot_captions
 from recurra.figures.confusion import plot_confusion
 from recurra.figures.costs import bytes_text, draw_memory, draw_time
 from recurra.figures.curves import plot_curves
-from recurra.figures.forecasts import Fan, Trajectory, fan, plot_forecast
+from recurra.figures.forecasts import BANDS, Fan, Trajectory, fan, plot_forecast
 from recurra.figures.gates import Gate, draw_gates
 from recurra.figures.gradients import Fade, draw_norms, draw_truncation
 from recurra.figures.learning import Panel, plot_learning
@@ -17,6 +17,7 @@ from recurra.figures.speeds import plot_speeds
 from recurra.figures.verdict import verdict
 
 __all__ = [
+    "BANDS",
     "AttentionMap",
     "Captioned",
     "Cloud",

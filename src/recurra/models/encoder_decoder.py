@@ -37,7 +37,7 @@ class EncoderDecoderConfig(EncoderConfig):
         attention: additive, dot, or none.
         decoder_hidden: units of each layer of the decoder; default those of the encoder, both directions together.
         decoder_layers: of the decoder; default as `layers`, at least 1.
-        feed: let the decoder see a summary of what was read at every step.
+        summary: let the decoder see a summary of what was read at every step.
         tie: share the weights of the decoder's embedding and its output layer.
         label_smoothing: share of a token that is spread over the vocabulary in training.
         max_length: most tokens of a text, its end included; default the longest of training, or twice the input and
@@ -47,7 +47,7 @@ class EncoderDecoderConfig(EncoderConfig):
     attention: str = "additive"
     decoder_hidden: int | None = None
     decoder_layers: int | None = None
-    feed: bool = False
+    summary: bool = False
     tie: bool = False
     label_smoothing: float = 0.0
     max_length: int | None = None
@@ -86,7 +86,7 @@ class EncoderDecoder(nn.Module):
         self.encoder = Encoder(input, config)
         directions = 2 if config.bidirectional and config.layers else 1
         hidden = config.decoder_hidden or config.hidden * directions
-        summary = hidden if config.feed else 0
+        summary = hidden if config.summary else 0
         self.decoder = Decoder(
             len(target),
             target.end,

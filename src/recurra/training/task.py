@@ -130,6 +130,10 @@ class Task(ABC):
         Returns: a line worth knowing, or None.
         """
 
+    def finish(self, run: Run) -> None:
+        """Do what is done once, after the last step, with the weights to use. By default nothing."""
+        return
+
     @property
     @abstractmethod
     def has_validation(self) -> bool:

@@ -10,13 +10,14 @@ from recurra.config import check_choice, from_mapping
 from recurra.errors import ConfigError
 from recurra.training.config import RunConfig
 from recurra.training.examples import CaptionTask, ClassifyTask, TagTask, TranslateTask
+from recurra.training.forecasting import ForecastTask
 from recurra.training.language import LanguageTask
 from recurra.training.task import Task
 
 __all__ = ["TASKS", "config_from_mapping", "default_config", "task_of"]
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (LanguageTask, ClassifyTask, TagTask, TranslateTask, CaptionTask)
+    task.name: task for task in (LanguageTask, ClassifyTask, TagTask, TranslateTask, CaptionTask, ForecastTask)
 }
 
 

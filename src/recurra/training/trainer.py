@@ -122,7 +122,9 @@ class Trainer:
                 self._train_epoch()
                 self._finish_epoch()
         draw_report(self._run)
-        return Run.load(self._run.path, cell=self.model.config.cell)
+        run = Run.load(self._run.path, cell=self.model.config.cell)
+        self.task.finish(run)
+        return run
 
     # -- setting out ----------------------------------------------------------------------------------------------
 
