@@ -46,7 +46,7 @@ def test_crps_of_quantiles_is_near_the_closed_form_of_a_gaussian():
     assert crps_of_quantiles(icdf, came) == pytest.approx(expected, rel=0.02)
     scores = interval_scores(icdf, came)
     for share in (50, 80, 90):
-        assert scores[f"coverage_{share}"] == pytest.approx(share / 100, abs=0.02)
+        assert scores[name] == pytest.approx(share / 100, abs=0.02)
 
 
 def test_pinball_by_hand():
@@ -55,8 +55,13 @@ def test_pinball_by_hand():
 
 def test_errors_by_hand():
     forecast, came = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0], [6.0, 4.0]])
-    found = errors(forecast, came, np.array([1.0, 2.0]))
-    assert found == pytest.approx({"mse": 13 / 4, "mae": 5 / 4, "rmse": (13 / 4) ** 0.5, "mase": (0 + 3 + 1 + 0) / 4})
+    found = errors(forecast, came)
+    assert found == pytest.approx({"mse": 13 / 4, "mae": 5 / 4, "rmse": (13 / 4) ** 0.5})
+    past = [np.array([[0.0, 0.0], [1.0, 2.0], [0.0, 4.0]])]  # changes of 1 and 2, deviations of √2/3 and √8/3
+    found = errors(forecast, came, past)
+    assert found["mase"] == pytest.approx((0 + 3 + 1 + 0) / 4)
+    assert found["standard_mse"] == pytest.approx((9 / (2 / 9) + 4 / (8 / 3)) / 4)
+    assert found["standard_mae"] == pytest.approx((3 / (2 / 9) ** 0.5 + 2 / (8 / 3) ** 0.5) / 4)
 
 
 def test_the_naive_error_is_the_mean_change_over_a_season():

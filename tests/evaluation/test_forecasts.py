@@ -61,11 +61,11 @@ def test_every_origin_is_forecast_from_what_was_known_there(model, series):
 
 def test_strides_units_and_true_values(model, series):
     windows, train = Windows([series], FORMAT, [(50, 80)]), Windows([series], FORMAT, [(0, 50)])
-    plain, standard = (backtest(model, windows, train=train, standard=standard) for standard in (False, True))
+    plain = backtest(model, windows, train=train)
     deviation = series.values[:50].std()
-    assert standard["metrics"]["rmse"] == pytest.approx(plain["metrics"]["rmse"] / deviation)
-    assert standard["metrics"]["mase"] == pytest.approx(plain["metrics"]["mase"])
-    assert standard["metrics"]["coverage_80"] == plain["metrics"]["coverage_80"]
+    assert plain["metrics"]["standard_mse"] == pytest.approx(plain["metrics"]["mse"] / deviation**2)
+    assert plain["metrics"]["standard_mae"] == pytest.approx(plain["metrics"]["mae"] / deviation)
+    assert backtest(model, windows)["metrics"].keys() < plain["metrics"].keys()
     seasonal = np.abs(series.values[4:50] - series.values[:46]).mean()
     assert plain["metrics"]["mase"] == pytest.approx(plain["metrics"]["mae"] / seasonal)
     assert backtest(model, windows, stride=10)["windows"] == 3
@@ -79,5 +79,3 @@ def test_bad_input_is_one_clear_line(model, series):
         backtest(model, Windows([series], FORMAT, [(79, 80)]))
     with pytest.raises(DataError, match="28 windows, and 3 of true values"):
         backtest(model, windows, against=Windows([series], FORMAT, [(50, 55)]))
-    with pytest.raises(DataError, match="give train"):
-        backtest(model, windows, standard=True)

@@ -149,3 +149,20 @@ def test_a_picture_is_read_alike_in_any_company(close):
     together, _ = frontend(pictures)
     for row in range(B):
         close(together[:, row : row + 1], frontend(pictures[row : row + 1])[0])
+
+
+def test_pictures_are_moved_by_whole_pixels_in_training_only():
+    frontend = PictureFrontend((1, 8, 8), 4, shift=0.25)
+    seen = []
+    frontend.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] + 0.5))
+    picture = torch.zeros(1, 1, 8, 8)
+    picture[0, 0, 4, 4] = 1.0
+    torch.manual_seed(0)
+    frontend.train()(picture.expand(200, -1, -1, -1))
+    places = seen[0].reshape(200, -1).argmax(1)
+    assert set(zip((places // 8).tolist(), (places % 8).tolist(), strict=True)) == {
+        (y, x) for y in range(2, 7) for x in range(2, 7)
+    }
+    assert (seen[0].flatten(1).sum(1) == 1).all()
+    frontend.eval()(picture)
+    assert torch.equal(seen[1], picture)

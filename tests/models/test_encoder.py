@@ -140,6 +140,7 @@ CHANGES = {
     "mask": ("sound", 0.5),
     "stride": ("sound", 2),
     "blocks": ("picture", 2),
+    "shift": ("picture", 0.3),
 }
 
 

@@ -30,13 +30,14 @@ def _metrics(assessment: Assessment) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    ways = {"this model": assessment.metrics, **assessment.baselines}
     table = Table(box=SIMPLE_HEAD)
-    names = list(assessment.metrics)
-    title = f"{assessment.examples:,} examples, {assessment.seconds:.1f} s"
-    for heading in (title, *(name.replace("_", " ") for name in names)):
-        table.add_column(heading, justify="left" if heading == title else "right", no_wrap=True)
-    for name, scores in (("this model", assessment.metrics), *assessment.baselines.items()):
-        table.add_row(name, *(_digits(scores[metric]) if metric in scores else "" for metric in names))
+    table.add_column(f"{assessment.examples:,} examples, {assessment.seconds:.1f} s", no_wrap=True)
+    for name in ways:
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric in assessment.metrics:
+        numbers = (_digits(scores[metric]) if metric in scores else "" for scores in ways.values())
+        table.add_row(metric.replace("_", " "), *numbers)
     return plain(table)
 
 

@@ -102,6 +102,7 @@ TASK_SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("stride", int, "Frames of a sound that are read as one step."),
     ("centre/no-centre", bool, "Read each sound less its own mean: better for other voices and rooms."),
     ("blocks", int, "Blocks of convolutions over pictures; each halves height and width."),
+    ("shift", float, "Largest share of height and width by which pictures are moved in training."),
     ("attention", str, "translate, caption: additive, dot or none."),
     ("decoder-hidden", int, "Units of each layer of the decoder."),
     ("decoder-layers", int, "Number of layers of the decoder."),

@@ -188,12 +188,17 @@ class PictureFrontend(Frontend):
         size: (C, H, W) of the pictures.
         features: F of a place.
         blocks: each halves height and width, rounded up; default as many as leave at most 64 places, at least one.
+        shift: largest share of height and width by which pictures are moved in training, their edges repeated.
     Source: group normalisation Wu & He 2018.
     """
 
-    def __init__(self, size: tuple[int, int, int], features: int, *, blocks: int | None = None) -> None:
+    def __init__(
+        self, size: tuple[int, int, int], features: int, *, blocks: int | None = None, shift: float = 0.0
+    ) -> None:
         super().__init__()
         check_at_least(1, blocks=blocks)
+        check_probability(shift=shift)
+        self.shift = shift
         channels, height, width = size
         layers: list[nn.Module] = []
         count = 0
@@ -207,8 +212,23 @@ class PictureFrontend(Frontend):
 
     def forward(self, pictures: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """pictures (B, C, H, W) in 0 … 1 -> (H' · W', B, F), and lengths that are all the same."""
+        if self.training and self.shift:
+            pictures = _moved(pictures, self.shift)
         x = self.layers(pictures.to(self.places.dtype) - 0.5).flatten(2).permute(2, 0, 1) + self.places
         return x, torch.full((x.shape[1],), len(x), dtype=torch.int64)
+
+
+def _moved(pictures: Tensor, shift: float) -> Tensor:
+    """Move each of the pictures (B, C, H, W) by whole pixels, up to a share of its height and width."""
+    rows = len(pictures)
+    index = []
+    for size in pictures.shape[2:]:
+        most = int(shift * size)
+        by = torch.randint(-most, most + 1, (rows, 1), device=pictures.device)
+        index.append((torch.arange(size, device=pictures.device) + by).clamp(0, size - 1))
+    down, across = index
+    row = torch.arange(rows, device=pictures.device).reshape(-1, 1, 1)
+    return pictures.permute(0, 2, 3, 1)[row, down.unsqueeze(2), across.unsqueeze(1)].permute(0, 3, 1, 2)
 
 
 def _block(channels: int, features: int) -> nn.Module:

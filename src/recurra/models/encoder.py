@@ -43,6 +43,7 @@ class EncoderConfig:
         mask: largest share of a sound's time, and of its frequencies, that a mask hides; there are two of each.
         stride: frames of a sound that are read as one step.
         blocks: of convolutions over pictures; default as many as leave at most 64 places.
+        shift: largest share of height and width by which pictures are moved in training.
     """
 
     cell: str = "lstm"
@@ -60,6 +61,7 @@ class EncoderConfig:
     mask: float = 0.0
     stride: int = 1
     blocks: int | None = None
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         check_at_least(1, hidden=self.hidden, embedding=self.embedding, stride=self.stride, blocks=self.blocks)
@@ -73,6 +75,7 @@ class EncoderConfig:
             word_dropout=self.word_dropout,
             weight_drop=self.weight_drop,
             mask=self.mask,
+            shift=self.shift,
         )
 
 
@@ -165,7 +168,7 @@ def _read_tokens(input: Any, config: EncoderConfig) -> Frontend:
 
 def _read_picture(input: Any, config: EncoderConfig) -> Frontend:
     size = input.channels, input.height, input.width
-    return PictureFrontend(size, config.embedding or config.hidden, blocks=config.blocks)
+    return PictureFrontend(size, config.embedding or config.hidden, blocks=config.blocks, shift=config.shift)
 
 
 FRONTENDS: dict[str, Callable[[Any, EncoderConfig], Frontend]] = {
