@@ -45,7 +45,7 @@ def test_crps_of_quantiles_is_near_the_closed_form_of_a_gaussian():
     expected = float(gaussian_crps(1.0, 2.0, came).mean())
     assert crps_of_quantiles(icdf, came) == pytest.approx(expected, rel=0.02)
     scores = interval_scores(icdf, came)
-    for share in (50, 80, 90):
+    for share, name in ((50, "coverage_50"), (80, "coverage_80"), (90, "coverage")):
         assert scores[name] == pytest.approx(share / 100, abs=0.02)
 
 
