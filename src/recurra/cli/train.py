@@ -209,11 +209,11 @@ def _start(config: RunConfig, out: str | None) -> Run:
     task = TASKS[config.task]
     with progress_bar("reading") as progress:
         data = task.make_data(config, progress)
-    for note in data.notes:
-        print(note, file=sys.stderr)
     _check_memory(config, data)
     torch.manual_seed(config.training.seed)
     model = task.make_model(config, data)
+    for note in data.notes:
+        print(note, file=sys.stderr)
     return Trainer(model, data, out=out, config=config.training, recipe=config.recipe).fit()
 
 

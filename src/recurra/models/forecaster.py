@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recurra.cells import initialise, make_cell
 from recurra.config import check_at_least, from_mapping
-from recurra.data.series import Series, SeriesBatch, SeriesFormat, Windows
+from recurra.data.series import Series, SeriesBatch, SeriesFormat, Windows, time_text
 from recurra.engine import Policy, scan
 from recurra.errors import ConfigError, DataError, StateError
 from recurra.layers import Stack
@@ -172,7 +172,8 @@ class Forecaster(nn.Module):
             covariates = self.scaling.covariates(covariates, self._dtype)
             follows = self.format.clock.continued(_time(observed.time, self.format), 1)[1]
             if abs(_number(series.times[:1])[0] - _number(follows.reshape(1))[0]) > 0.1 * self._tick:
-                raise StateError(f"series '{series.name}' goes on at {series.times[0]}, but {follows} comes next")
+                here, next = time_text(series.times[0]), time_text(follows)
+                raise StateError(f"series '{series.name}' goes on at {here}, but {next} comes next")
         state = self._go_on(values, covariates, state)
         return Observed(state, units, torch.from_numpy(_number(series.times[-1:])))
 

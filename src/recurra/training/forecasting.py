@@ -8,12 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, read_json, write_atomically
-from recurra.data.series import Series, SeriesBatch, SeriesConfig, SeriesData, SeriesFormat, Windows, read_series
+from recurra.data.series import (
+    Series,
+    SeriesBatch,
+    SeriesConfig,
+    SeriesData,
+    SeriesFormat,
+    Windows,
+    read_series,
+    time_text,
+)
 from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment, backtest
 from recurra.figures import BANDS, Fan, Trajectory, plot_forecast
@@ -187,7 +195,7 @@ class ForecastTask(AnsweringTask):
         low, high = (forecast.quantiles[level][-1, 0] for level in (0.05, 0.95))
         said, came = forecast.mean[-1, 0], float(batch.values[-1, 0, 0])
         name = windows.format.targets[0]
-        return f"{name} at {_text(times[-1])}: {said:.4g}, between {low:.4g} and {high:.4g}; it was {came:.4g}"
+        return f"{name} at {time_text(times[-1])}: {said:.4g}, between {low:.4g} and {high:.4g}; it was {came:.4g}"
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -221,7 +229,7 @@ class ForecastTask(AnsweringTask):
                 for column, target in enumerate(run.model.format.targets):
                     levels = {f"q{100 * q:02.0f}": float(forecast.quantiles[q][step, column]) for q in SHOWN_LEVELS}
                     said = {"mean": float(forecast.mean[step, column]), **levels}
-                    rows.append({"series": series.name, "time": _text(time), "target": target, **said})
+                    rows.append({"series": series.name, "time": time_text(time), "target": target, **said})
         return rows
 
     @classmethod
@@ -235,7 +243,7 @@ class ForecastTask(AnsweringTask):
         past, future = batch.values[: batch.context].numpy(), batch.values[batch.context :].numpy()
         panels: list[Fan | Trajectory] = []
         for row, forecast in enumerate(forecasts):
-            title, q = f"from {_text(times[row][0])}", forecast.quantiles
+            title, q = f"from {time_text(times[row][0])}", forecast.quantiles
             if len(targets) == 2:
                 panels.append(Trajectory(title, past[:, row], forecast.mean, None, future[:, row]))
             else:
@@ -246,8 +254,3 @@ class ForecastTask(AnsweringTask):
         title = f"forecast of {', '.join(targets)}: {name}"
         plot_forecast(panels, path, title=title, subtitle=assessment.verdict[0], unit=unit)
         return [path]
-
-
-def _text(time: Any) -> str:
-    """Write a time, of a date no more than it needs."""
-    return str(np.datetime_as_string(time, unit="auto")) if isinstance(time, np.datetime64) else f"{time:g}"

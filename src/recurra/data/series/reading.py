@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from recurra.data.examples.libraries import need
 from recurra.data.series.config import Series, SeriesConfig
-from recurra.data.series.times import Clock
+from recurra.data.series.times import Clock, time_text
 from recurra.errors import DataError, nearest
 
 __all__ = ["Table", "read_series"]
 
 TIMES = ("date", "time", "datetime", "timestamp", "ds", "month", "day", "week", "year", "hour", "t")
-REMEDY = "fill them in, or use gaps fill for straight lines"
+REMEDY = "fill in what is missing, or --gaps fill draws straight lines"
 ENDINGS = {".tsv": "\t", ".tab": "\t"}
 
 
@@ -145,7 +145,7 @@ def _one(
             row = int(np.argmax(values[:, column] <= 0))
             raise DataError(
                 f"{where}: '{target}' is {values[row, column]:g} in row {row + 1}, and logarithms need numbers above 0;"
-                " use transform none"
+                " leave out --transform log"
             )
     return Series(name, times[: len(values)], values, numbers[:, len(targets) :]), clock, filled
 
@@ -196,7 +196,8 @@ def _even(
         return numbers, times
     if gaps == "error":
         row = int(np.argmax(np.diff(places) > 1))
-        raise DataError(f"{where}: {left_out} times are missing, the first after {times[row]}; {REMEDY}")
+        missing = "1 time is missing," if left_out == 1 else f"{left_out:,} times are missing, the first"
+        raise DataError(f"{where}: {missing} after {time_text(times[row])}; {REMEDY}")
     even = np.full((int(places[-1]) + 1, numbers.shape[1]), np.nan)
     even[places] = numbers
     return even, clock.continued(times[:1], len(even) - 1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recurra.errors import DataError
 
-__all__ = ["CYCLES", "Clock", "calendar"]
+__all__ = ["CYCLES", "Clock", "calendar", "time_text"]
 
 DAY = 86_400.0
 CYCLES: dict[str, float] = {"day": DAY, "week": 7 * DAY, "year": 365.2425 * DAY}
@@ -43,7 +43,9 @@ class Clock:
             row = int(np.argmax(rises <= 0)) + 1
             wrong = "comes twice" if rises[row - 1] == 0 else "comes after a later one"
             remedy = "keep one row of each time, or name the column that tells series apart (series)"
-            raise DataError(f"{where}: the time {times[row]} in row {row + 1} {wrong}; sort the rows and {remedy}")
+            raise DataError(
+                f"{where}: the time {time_text(times[row])} in row {row + 1} {wrong}; sort the rows and {remedy}"
+            )
         if times.dtype.kind != "M":
             return cls("number", _usual(rises))
         months = times.astype("datetime64[M]")
@@ -69,8 +71,8 @@ class Clock:
         if off.any():
             row = int(np.argmax(off))
             raise DataError(
-                f"{where}: times are {self.text} apart, but row {row + 1} ({times[row]}) lies between two steps;"
-                " bring the rows to even steps first"
+                f"{where}: times are {self.text} apart, but row {row + 1} ({time_text(times[row])}) lies between two"
+                " steps; bring the rows to even steps first"
             )
         return np.cumsum(steps).astype(np.int64)
 
@@ -124,6 +126,11 @@ class Clock:
         if self.seconds is None:
             return ()
         return tuple(name for name, size in CYCLES.items() if 2 < size / self.seconds <= steps / 2)
+
+
+def time_text(time: Any) -> str:
+    """Write a time: a date no longer than it must be, or a number."""
+    return str(np.datetime_as_string(time, unit="auto")) if isinstance(time, np.datetime64) else f"{time:g}"
 
 
 def calendar(times: NDArray[Any], cycles: tuple[str, ...]) -> NDArray[np.float64]:
