@@ -9,13 +9,15 @@ import click
 import pytest
 
 from recurra.cli.main import COMMANDS, commands
-from recurra.training import RunConfig
+from recurra.cli.train import SETTINGS, TASK_SETTINGS
+from recurra.recipes import find_recipe
+from recurra.training import default_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
 NOT_RUN = "<!-- not run -->"
-TABLES = {name for table in ("data", "model", "training") for name in vars(getattr(RunConfig(), table))}
+OPTIONS = {name.partition("/")[0].replace("-", "_") for name, *_ in SETTINGS + TASK_SETTINGS}
 
 
 class Block(NamedTuple):
@@ -101,9 +103,10 @@ def test_commands_parse(words):
     if "--help" in words:
         return
     context = command.make_context(words[0], words[1:])
-    settings = {name: value for name, value in context.params.items() if name in TABLES and value is not None}
     if words[0] == "train":
-        RunConfig().with_settings(**settings)
+        given = {name: value for name, value in context.params.items() if value is not None}
+        config = find_recipe(given["recipe"]) if "recipe" in given else default_config(given.get("task", "lm"))
+        config.with_settings(**{name: value for name, value in given.items() if name in OPTIONS})
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)

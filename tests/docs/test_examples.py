@@ -43,6 +43,17 @@ def test_ten_lines(run_example, text):
     assert "perplexity" in run_example("ten_lines.py", *text)
 
 
+def test_tasks(run_example):
+    out = run_example("tasks.py")
+    assert [line.split(":")[0] for line in out.splitlines() if not line.startswith(" ")] == [
+        "classify",
+        "tag",
+        "translate",
+        "caption",
+    ]
+    assert out.count("beat") == 9  # a sentence for each way to do it more simply
+
+
 def test_own_cell(run_example, monkeypatch):
     out = run_example("own_cell.py")
     monkeypatch.delitem(sys.modules, "own_cell")

@@ -4,8 +4,8 @@
 
     config.toml         resolved settings
     model.safetensors   weights: the best by validation, else the last
-    tokenizer.json      the vocabulary
-    tokens/             the corpus as token stores
+    tokenizer.json      the vocabulary, and
+    tokens/             the corpus as token stores: of a language model; other tasks write files of their own
     metrics.jsonl       one line per report; the same bits for the same seed
     timing.jsonl        what is not reproducible: seconds, tokens per second
     report/             pictures and samples

@@ -1,4 +1,4 @@
-"""Corpora, tokenizers, the token store, and partitioning into streams."""
+"""Corpora, tokenizers, the token store, partitioning into streams; examples and series."""
 
 from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
 from recurra.data.examples import Dataset, DatasetConfig, Examples
