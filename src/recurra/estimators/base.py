@@ -66,6 +66,9 @@ class Estimator(BaseEstimator):
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if doubled := chosen.keys() & (self.settings or {}).keys():
             raise ConfigError(f"'{min(doubled)}' is given both by itself and in settings; give it once")
+        for name in ("task", "source"):
+            if name in (self.settings or {}):
+                raise ConfigError(f"'{name}' is no setting of an estimator, which learns from what `fit` is given")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         base = default_config(self.task).with_settings(valid=0.0, keep="last", seed=seed)
         return base.with_settings(**chosen, **(self.settings or {}))
@@ -100,6 +103,8 @@ class ExamplesEstimator(Estimator):
         """
         inputs, targets = self._inputs_and_targets(X, y)
         config = self._run_config()
+        if isinstance(config.data.valid, str):
+            raise ConfigError("'valid' is a fraction of what `fit` is given, not a file")
         settings = {name: value for name, value in vars(config.data).items() if name not in ("task", "source", "valid")}
         data = Dataset.from_examples(
             Examples(inputs, targets), task=self.task, valid=config.data.valid, **_given(settings)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recurra.data.examples import Examples
+from recurra.data.examples.inputs import lower
 from recurra.errors import DataError
 
 __all__ = ["as_text", "check_assessable", "sample"]
@@ -35,4 +36,4 @@ def sample(examples: Examples, most: int) -> Examples:
 def as_text(raw: Any, input: Any) -> str:
     """Return a text, or a list of words or characters put together as the model reads them."""
     text = raw if isinstance(raw, str) else ("" if input.tokenizer.kind == "char" else " ").join(raw)
-    return text.lower() if input.lowercase else text
+    return lower(text) if input.lowercase else text

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from recurra.data.examples import Examples
+from recurra.data.examples.inputs import lower
 from recurra.errors import DataError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.labels import LabelScores, all_labels, majority, score_labels
@@ -110,7 +111,7 @@ def _guesses(model: Any, examples: Examples, train: Examples, most: str) -> dict
 def _tokens(inputs: Sequence[Any], input: Any) -> list[list[str]]:
     by_word = input.tokenizer.kind == "word"
     texts = [(raw.split() if by_word else list(raw)) if isinstance(raw, str) else list(raw) for raw in inputs]
-    return [[token.lower() for token in tokens] for tokens in texts] if input.lowercase else texts
+    return [[lower(token) for token in tokens] for tokens in texts] if input.lowercase else texts
 
 
 def _words(characters: Sequence[str]) -> Iterator[tuple[int, str]]:

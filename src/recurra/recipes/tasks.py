@@ -1,4 +1,7 @@
-"""Labels, tags, translations and captions of public data, as `examples/prepare_tasks.py` prepares them."""
+"""Labels, tags, texts and forecasts of public data.
+
+All but the series are prepared by `examples/prepare_tasks.py`; the ball is simulated by `examples/bouncing_ball.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from recurra.data.examples import DatasetConfig
-from recurra.models import CaptionerConfig, ClassifierConfig, EncoderDecoderConfig, TaggerConfig
+from recurra.data.series import SeriesConfig
+from recurra.models import CaptionerConfig, ClassifierConfig, EncoderDecoderConfig, ForecasterConfig, TaggerConfig
 from recurra.training import ExamplesConfig, RunConfig
 
 __all__ = ["RECIPES"]
@@ -118,11 +122,33 @@ def mnist() -> RunConfig:
     return _recipe(
         "mnist",
         DatasetConfig(task="caption", source="", target_tokenizer="char"),
-        CaptionerConfig(cell="gru", hidden=64, embedding=32, dropout=0.1),
+        CaptionerConfig(cell="gru", hidden=64, layers=1, blocks=3, shift=0.1, dropout=0.1),
         batch=32,
-        lr=3e-3,
+        lr=4e-3,
         epochs=8,
     )
+
+
+def etth1() -> RunConfig:
+    """The oil temperature of a transformer in the next 24 hours: the first 12, 4 and 4 months of ETTh1."""
+    data = SeriesConfig(source="", target="OT", horizon=24, rows=20 * 720, valid=4 * 720, test=4 * 720)
+    training = ExamplesConfig(batch=128, lr=2e-3, epochs=5)
+    return RunConfig(task="forecast", data=data, model=ForecasterConfig(), training=training, recipe="etth1")
+
+
+def airline() -> RunConfig:
+    """Next month's airline passengers, the last third of twelve years being the test."""
+    data = SeriesConfig(source="", target="Passengers", transform="log", test=0.33)
+    training = ExamplesConfig(batch=32, lr=2e-3, steps=300)
+    return RunConfig(task="forecast", data=data, model=ForecasterConfig(), training=training, recipe="airline")
+
+
+def ball() -> RunConfig:
+    """Where will a bouncing ball be in 20 frames, given 40 noisy ones?"""
+    data = SeriesConfig(source="", series="series", target="x,y", horizon=20, context=40, valid=20)
+    model = ForecasterConfig(hidden=64, scaling="training")
+    training = ExamplesConfig(batch=128, lr=4e-3, weight_decay=0.0, steps=1500)
+    return RunConfig(task="forecast", data=data, model=model, training=training, recipe="ball")
 
 
 def _recipe(name: str, data: DatasetConfig, model: Any, **training: Any) -> RunConfig:
@@ -140,4 +166,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "truecase": truecase,
     "emoji": emoji,
     "mnist": mnist,
+    "etth1": etth1,
+    "airline": airline,
+    "ball": ball,
 }

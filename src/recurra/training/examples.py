@@ -116,6 +116,10 @@ class ExamplesTask(AnsweringTask):
         model, data = self.model, self.data
         if model.input.as_mapping() != data.input.as_mapping() or model.target.as_mapping() != data.target.as_mapping():
             raise ConfigError("the model was built for other examples; build it with data.input and data.target")
+        if self.config.sampling and not isinstance(model, EncoderDecoder):
+            raise ConfigError(
+                f"'sampling' is for models that write texts; a {type(model).__name__} reads none of its own"
+            )
 
     def prepare(self, fresh: bool) -> str | None:
         """Let the model see its inputs once before the first step, for the scales of what it reads."""
@@ -267,6 +271,6 @@ def _said(prediction: Any) -> dict[str, Any]:
 
 
 def _shown(said: Any, between: str = " ") -> str:
-    """Return a text, or labels one after the other, cut where they are long."""
-    said = said if isinstance(said, str) else between.join(said)
+    """Return a text, or labels or numbers one after the other, cut where they are long."""
+    said = said if isinstance(said, str) else between.join(map(str, said))
     return said if len(said) <= LONGEST_SHOWN else f"{said[: LONGEST_SHOWN - 1]}…"

@@ -117,7 +117,8 @@ class Dataset:
             shared = count_shared(train, validation)
             notes += [f"{shared:,} of {len(valid):,} validation inputs are in the training part too"] if shared else []
         else:
-            parts = split_examples(examples, float(valid), name=name, stratify=config.task == "classify")
+            stratify, lowercase = config.task == "classify", config.lowercase
+            parts = split_examples(examples, float(valid), name=name, stratify=stratify, lowercase=lowercase)
             train, validation = (examples.take(part) for part in parts)
         input = make_input(config, train, notes) if input is None else input
         target = make_target(config, train, notes)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recurra.data.examples.examples import Examples
+from recurra.data.examples.inputs import lower
 from recurra.errors import DataError
 
 __all__ = ["count_shared", "split_examples"]
@@ -16,7 +17,7 @@ SEED = 20
 
 
 def split_examples(
-    examples: Examples, fraction: float, *, name: str, stratify: bool = False
+    examples: Examples, fraction: float, *, name: str, stratify: bool = False, lowercase: bool = False
 ) -> tuple[list[int], list[int]]:
     """Return the numbers of the examples to train and to validate with, always the same for the same examples.
 
@@ -25,6 +26,7 @@ def split_examples(
     Args:
         fraction: share of the examples to validate with; 0 for none.
         name: what the examples are called.
+        lowercase: texts that differ in case alone are equal.
         stratify: give both sides an equal share of each label; every label stays on the side that is trained on.
     Raises: DataError if there are not two inputs that differ.
     """
@@ -32,7 +34,7 @@ def split_examples(
         return list(range(len(examples))), []
     groups: dict[Hashable, list[int]] = {}
     for number, raw in enumerate(examples.inputs):
-        groups.setdefault(_key(raw), []).append(number)
+        groups.setdefault(_key(raw, lowercase), []).append(number)
     if len(groups) < 2:
         raise DataError(f"all inputs of {name} are equal; give some that differ, or a validation part of its own")
     members = list(groups.values())
@@ -66,9 +68,9 @@ def count_shared(train: Examples, valid: Examples) -> int:
     return sum(_key(raw) in known for raw in valid.inputs)
 
 
-def _key(raw: Any) -> Hashable:
+def _key(raw: Any, lowercase: bool = False) -> Hashable:
     if isinstance(raw, str):
-        return raw
+        return lower(raw) if lowercase else raw
     if isinstance(raw, np.ndarray):
         return raw.dtype.str, raw.shape, raw.tobytes()
-    return tuple(map(_key, raw)) if isinstance(raw, list | tuple) else repr(raw)
+    return tuple(_key(each, lowercase) for each in raw) if isinstance(raw, list | tuple) else repr(raw)
