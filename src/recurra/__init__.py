@@ -18,6 +18,7 @@ _EXPORTS = {
     "Dataset": "recurra.data",
     "EncoderDecoder": "recurra.models",
     "Examples": "recurra.data",
+    "Forecaster": "recurra.models",
     "Full": "recurra.engine",
     "LanguageModel": "recurra.models",
     "Online": "recurra.engine",
@@ -25,6 +26,7 @@ _EXPORTS = {
     "Run": "recurra.training",
     "SequenceClassifier": "recurra.models",
     "SequenceTagger": "recurra.models",
+    "SeriesData": "recurra.data",
     "Trainer": "recurra.training",
     "Truncated": "recurra.engine",
     "Unbiased": "recurra.engine",
@@ -65,9 +67,9 @@ if TYPE_CHECKING:  # for editors and type checkers; nothing here runs
         testing,
         training,
     )
-    from recurra.data import Corpus, Dataset, Examples
+    from recurra.data import Corpus, Dataset, Examples, SeriesData
     from recurra.engine import Checkpointed, Full, Online, RandomWindow, Truncated, Unbiased, explain, scan
-    from recurra.models import Captioner, EncoderDecoder, LanguageModel, SequenceClassifier, SequenceTagger
+    from recurra.models import Captioner, EncoderDecoder, Forecaster, LanguageModel, SequenceClassifier, SequenceTagger
     from recurra.training import Run, Trainer
 
 

@@ -5,5 +5,6 @@ from recurra.data.examples.libraries import need
 need("sklearn")
 
 from recurra.estimators.examples import Captioner, EncoderDecoder, SequenceClassifier, SequenceTagger  # noqa: E402
+from recurra.estimators.forecaster import Forecaster  # noqa: E402
 
-__all__ = ["Captioner", "EncoderDecoder", "SequenceClassifier", "SequenceTagger"]
+__all__ = ["Captioner", "EncoderDecoder", "Forecaster", "SequenceClassifier", "SequenceTagger"]

@@ -16,11 +16,19 @@ from recurra.errors import ConfigError, DataError
 TEXTS = [f"a {word} film, number {n}" for n in range(12) for word in ("lovely", "dull")]
 LABELS = ["good", "bad"] * 12
 QUICK = {"hidden": 8, "epochs": 3, "batch": 8, "lr": 0.02, "random_state": 0}
-SLOW = {"check_classifiers_train", "check_classifiers_classes", "check_classifier_data_not_an_array"}
+SLOW = {
+    "check_regressors_train",
+    "check_classifiers_train",
+    "check_classifiers_classes",
+    "check_classifier_data_not_an_array",
+    "check_regressor_data_not_an_array",
+}
 """Checks that fit many times, or until much is learned."""
 
 
-@parametrize_with_checks([rc.sklearn.SequenceClassifier(**{**QUICK, "epochs": 1})])
+@parametrize_with_checks(
+    [rc.sklearn.SequenceClassifier(**{**QUICK, "epochs": 1}), rc.sklearn.Forecaster(**{**QUICK, "epochs": 1})]
+)
 def test_scikit_learns_own_checks(estimator, check):
     name = check.func.__name__
     if name in SLOW or name == "check_array_api_input":
@@ -31,7 +39,12 @@ def test_scikit_learns_own_checks(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([rc.sklearn.SequenceClassifier(**{**QUICK, "hidden": 16, "epochs": 30, "lr": 0.01})])
+@parametrize_with_checks(
+    [
+        rc.sklearn.SequenceClassifier(hidden=16, epochs=30, lr=0.01, random_state=0),
+        rc.sklearn.Forecaster(hidden=8, epochs=1),
+    ]
+)
 def test_scikit_learns_slow_checks(estimator, check):
     if check.func.__name__ not in SLOW:
         pytest.skip("run by the quick test")
@@ -114,3 +127,27 @@ def test_data_that_cannot_be():
         rc.sklearn.SequenceClassifier(**QUICK).fit(TEXTS, ["good"] * 24)
     with pytest.raises(ValueError, match="inconsistent"):
         rc.sklearn.SequenceClassifier(**QUICK).fit(TEXTS, LABELS[:-1])
+
+
+def windows(count, context, horizon):
+    """Waves of different heights around different levels, and what follows."""
+    random = np.random.default_rng(0)
+    start, level = random.uniform(0, 6, (count, 1)), random.normal(0, 100, (count, 1))
+    waves = level + random.uniform(1, 9, (count, 1)) * np.sin(start + 0.7 * np.arange(context + horizon))
+    return waves[:, :context], waves[:, context:]
+
+
+def test_series_go_on():
+    X, y = windows(200, 12, 3)
+    model = rc.sklearn.Forecaster(hidden=8, epochs=20, batch=32, lr=0.01, random_state=0).fit(X, y)
+    assert model.predict(X).shape == (200, 3)
+    last = np.abs(y - X[:, -1:]).mean()
+    assert np.abs(y - model.predict(X)).mean() < last / 4
+    low, high = model.predict_quantile(X, 0.05), model.predict_quantile(X, 0.95)
+    assert 0.7 < ((low <= y) & (y <= high)).mean() <= 1
+    one = rc.sklearn.Forecaster(hidden=4, epochs=1, random_state=0).fit(X, y[:, 0])
+    assert one.predict(X).shape == (200,)
+    with pytest.raises(ConfigError, match=r"not 0\.07"):
+        one.predict_quantile(X, 0.07)
+    with pytest.raises(ConfigError, match="the table says it"):
+        rc.sklearn.Forecaster(settings={"horizon": 2}).fit(X, y)
