@@ -4,7 +4,9 @@
     recurra train --task classify prepared/names.train.tsv
 
     task      SOURCE                                    what is made of it
-    names     folder of Language.txt, a name per line   names.{train,test}.tsv: which language is a name of?
+    names     folder of Language.txt, a name per line   names.{train,test}.tsv: which language is a name of? As usual,
+                                                        entries are drawn, and the same name may stand on both sides:
+                                                        not so in names-apart.{train,test}.tsv
     digits    recordings.zip of free-spoken-digit       fsdd/{train,test}/*.wav: which digit is spoken?
     addition  addition.txt, 16+75  _91                  addition.{train,test}.tsv: what is the sum?
     french    eng-fra.txt.gz, English TAB French        eng-fra.{train,test}.tsv: at most ten English words
@@ -12,7 +14,7 @@
     emoji     folder of captions.tsv, images-32px.zip   emoji/{train,valid,test}.tsv and pictures: what do they show?
     mnist     folder of t10k-*-ubyte.gz                 mnist/{train,test}.tsv and pictures: the name of a digit
 
-What is drawn is drawn with a fixed seed. Parts share no input: equal names, equal English sentences and the variants of
+What is drawn is drawn with a fixed seed. Parts share no other input: equal English sentences and the variants of
 one emoji stay together. Digits are split as their authors do, recordings 0 to 4 of each speaker being the test.
 """
 
@@ -42,7 +44,7 @@ def write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     print(f"{path}: {len(lines):,} examples")
 
 
-def draw(items: Iterable[str], share: float) -> set[str]:
+def draw(items: Iterable, share: float) -> set:
     """Return a share of the distinct items, always the same ones."""
     distinct = sorted(set(items))
     return set(random.Random(SEED).sample(distinct, round(len(distinct) * share)))
@@ -55,14 +57,18 @@ def in_parts(items: Sequence, *shares: float) -> list[Sequence]:
 
 
 def names(source: Path, out: Path) -> None:
-    rows, test, seen = [], set(), set()
+    train, test, apart, seen = [], [], set(), set()
     for path in sorted(source.glob("*.txt")):
         own = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        test |= draw(set(own) - seen, 0.2)  # a name that two languages have is drawn once
+        chosen = draw(set(range(len(own))), 0.2)
+        train += [(name, path.stem) for number, name in enumerate(own) if number not in chosen]
+        test += [(name, path.stem) for number, name in enumerate(own) if number in chosen]
+        apart |= draw(set(own) - seen, 0.2)  # a name that two languages have is drawn once
         seen |= set(own)
-        rows += [(name, path.stem) for name in own]
-    write_table(out / "names.train.tsv", [row for row in rows if row[0] not in test])
-    write_table(out / "names.test.tsv", [row for row in rows if row[0] in test])
+    write_table(out / "names.train.tsv", train)
+    write_table(out / "names.test.tsv", test)
+    write_table(out / "names-apart.train.tsv", [row for row in train + test if row[0] not in apart])
+    write_table(out / "names-apart.test.tsv", [row for row in train + test if row[0] in apart])
 
 
 def digits(source: Path, out: Path) -> None:

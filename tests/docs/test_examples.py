@@ -174,10 +174,12 @@ def zipped(**members):
     return buffer.getvalue()
 
 
-def test_prepared_names_share_none_and_keep_every_language(prepare):
+def test_prepared_names_keep_every_language_and_share_none_apart(prepare):
     names = {f"L{k}_DOT_txt": "\n".join([f"name{k}{n}" for n in range(10 * k)] + ["both"]).encode() for k in (1, 2)}
     out = prepare("names", **names)
     train, test = rows_of(out / "names.train.tsv"), rows_of(out / "names.test.tsv")
+    assert (len(train) + len(test), len(test), {row[1] for row in test}) == (32, 2 + 4, {"L1", "L2"})
+    train, test = rows_of(out / "names-apart.train.tsv"), rows_of(out / "names-apart.test.tsv")
     assert (len(train) + len(test), {row[1] for row in test}) == (32, {"L1", "L2"})
     assert not {row[0] for row in train} & {row[0] for row in test}
 

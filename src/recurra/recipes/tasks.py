@@ -39,7 +39,7 @@ def names() -> RunConfig:
     """Which of 18 languages is a name of? Characters."""
     return _recipe(
         "names",
-        DatasetConfig(task="classify", source="", tokenizer="char"),
+        DatasetConfig(task="classify", source="", tokenizer="char", valid=0.02),
         ClassifierConfig(hidden=96, embedding=48, embedding_std=1.0, input_dropout=0.1),
         batch=64,
         lr=5e-3,

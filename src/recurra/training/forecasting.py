@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["ForecastTask", "Histories"]
 
 VALIDATION_ROWS = 256
+SAMPLES = 10
+"""Epochs after which the windows that are shown begin again, about."""
 MAIN = "rmse"
 PANELS = {1: 6, 2: 4}
 """Origins that are drawn, by the number of targets."""
@@ -189,7 +191,7 @@ class ForecastTask(AnsweringTask):
     def sample(self, number: int) -> str:
         """Show a forecast of the last step of a window, and what came."""
         windows = self.data.valid if self.has_validation else self.data.train
-        chosen = number * len(windows) // (self.config.epochs + 1)
+        chosen = number * max(1, len(windows) // SAMPLES) % len(windows)
         batch, times = windows.batch([chosen]), windows.times(chosen)
         (forecast,) = self.model.forecast_batch(batch.to(self.device), [times])
         low, high = (forecast.quantiles[level][-1, 0] for level in (0.05, 0.95))
