@@ -1,7 +1,7 @@
 """A ball bounces in a box, and a noisy camera watches: where will it be in 20 frames?
 
     python examples/bouncing_ball.py
-    python examples/bouncing_ball.py --seconds 120 --seed 1
+    python examples/bouncing_ball.py --steps 500 --seed 1
 
 Writes `ball-train.csv` and `ball-test.csv` (columns series, time, x, y, and the true x and y), trains a forecaster on
 the first, and compares it on the second with constant velocity and with a parabola through the last five points, both
@@ -14,15 +14,14 @@ Gaussian noise of 0.01 in both directions.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import recurra.data.series as series
+import recurra as rc
+from recurra.data import SeriesConfig
 from recurra.evaluation import backtest
-from recurra.models import Forecaster
 
 GRAVITY, RESTITUTION, FRAME, NOISE, FINE = 1.0, 0.9, 0.02, 0.01, 20
 HORIZON, CONTEXT = 20, 40
@@ -56,36 +55,16 @@ def write(path: Path, balls: int, frames: int, seed: int) -> None:
                 file.write(f"ball{ball},{frame * FRAME:.2f},{numbers}\n")
 
 
-def read(path: Path, valid: int, target: str = "x,y") -> series.SeriesData:
-    config = series.SeriesConfig(
+def read(path: Path, valid: int, target: str = "x,y") -> rc.SeriesData:
+    config = SeriesConfig(
         source=str(path), series="series", target=target, horizon=HORIZON, context=CONTEXT, valid=valid
     )
-    return series.SeriesData.build(config)
-
-
-def train(model: Forecaster, data: series.SeriesData, seconds: float, seed: int) -> int:
-    """Take steps of Adam for so many seconds, the learning rate falling to zero with the time left; return how many."""
-    optimizer = torch.optim.Adam(model.parameters())
-    start, epoch, steps = time.perf_counter(), 0, 0
-    while True:
-        for batch in data.stream(batch=128, seed=seed, epoch=epoch):
-            spent = (time.perf_counter() - start) / seconds
-            if spent >= 1:
-                return steps
-            for group in optimizer.param_groups:
-                group["lr"] = 4e-3 * min(1.0, 10 * spent + 0.1) * (1 - spent)
-            loss = model.loss(batch)
-            optimizer.zero_grad()
-            (loss.nats / loss.count).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            steps += 1
-        epoch += 1
+    return rc.SeriesData.build(config)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Forecast a bouncing ball.")
-    parser.add_argument("--seconds", type=float, default=240, help="of training")
+    parser.add_argument("--steps", type=int, default=1500, help="of training")
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a moment of training on few balls, to see that it runs")
@@ -97,14 +76,13 @@ def main() -> None:
     torch.manual_seed(args.seed)
     data, test = read(Path("ball-train.csv"), HORIZON), read(Path("ball-test.csv"), 0).train
     truth = read(Path("ball-test.csv"), 0, "true_x,true_y").train
-    model = Forecaster(data.format, scaling="training", hidden=args.hidden)
-    model.fit_input(data.train)
-    steps = train(model, data, 0.5 if args.quick else args.seconds, args.seed)
-    model.calibrate(data.valid)
+    model = rc.Forecaster(data.format, scaling="training", hidden=args.hidden)
+    steps = 5 if args.quick else args.steps
+    run = rc.Trainer(model, data, steps=steps, batch=128, lr=4e-3, weight_decay=0.0, seed=args.seed).fit()
 
     stride = 10
     for name, against in (("true", truth), ("observed", test)):
-        found = backtest(model, test, stride=stride, against=against)
+        found = backtest(run.model, test, stride=stride, against=against)
         baselines = {key: found["baselines"][key]["rmse"] for key in ("constant velocity", "parabola")}
         text = ", ".join(f"{key} {value:.4f}" for key, value in baselines.items())
         rmse = found["metrics"]["rmse"]
