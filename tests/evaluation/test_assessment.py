@@ -58,3 +58,13 @@ def test_mapping_is_flat_and_json():
     assert "predictions" not in mapping
     assert mapping["verdict"] == made.verdict
     assert mapping["examples"] == 900
+
+
+def test_the_headline_is_about_the_strongest_baseline():
+    made = Assessment(
+        "classify", {"accuracy": 0.8}, {"a": {"accuracy": 0.9}, "b": {"accuracy": 0.1}}, "accuracy", 900, 0.5
+    )
+    assert made.headline == "accuracy 0.800 does not beat the a (0.900)"
+    errors = Assessment("forecast", {"mse": 0.2}, {"a": {"mse": 0.1}, "b": {"mse": 0.9}}, "mse", 900, 0.5)
+    assert errors.headline == "mse 0.2 does not beat the a (0.1)"
+    assert Assessment("classify", {"accuracy": 0.8}, {}, "accuracy", 9, 0.5).headline == "accuracy 0.800"

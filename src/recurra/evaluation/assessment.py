@@ -57,6 +57,14 @@ class Assessment:
         """One sentence for each baseline: whether the model beats it."""
         return [self._compare(name, scores[self.main]) for name, scores in self.baselines.items()]
 
+    @property
+    def headline(self) -> str:
+        """The sentence about the strongest of the baselines; without any, what the model scored."""
+        if not self.baselines:
+            return f"{self.main} {self._text(self.metrics[self.main])}"
+        strongest = (min if self.lower_is_better else max)(self.baselines, key=lambda n: self.baselines[n][self.main])
+        return self._compare(strongest, self.baselines[strongest][self.main])
+
     def as_mapping(self) -> dict[str, Any]:
         """Metrics by name, and all else under names of their own, as JSON holds them; predictions are left out."""
         told = {name: self.details[name] for name in ("confusion", "classes") if name in self.details}

@@ -27,7 +27,7 @@ def draw_assessment(model: Any, examples: Examples, assessment: Assessment, fold
             they replace those of an earlier assessment under the same name.
     Returns: the files that were drawn.
     """
-    title, subtitle = f"{assessment.task}: {name}", assessment.verdict[-1] if assessment.verdict else ""
+    title, subtitle = f"{assessment.task}: {name}", assessment.headline
     predictions = assessment.details.get("predictions", ())
     drawn = []
     if "confusion" in assessment.details:

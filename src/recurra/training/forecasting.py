@@ -254,5 +254,5 @@ class ForecastTask(AnsweringTask):
         path = run.directory.report / f"{name}-forecast.png"
         unit = "" if len(targets) == 2 else targets[0]
         title = f"forecast of {', '.join(targets)}: {name}"
-        plot_forecast(panels, path, title=title, subtitle=assessment.verdict[0], unit=unit)
+        plot_forecast(panels, path, title=title, subtitle=assessment.headline, unit=unit)
         return [path]
