@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from recurra.config import check_at_least, check_probability
 from recurra.errors import ConfigError, DataError
@@ -182,7 +183,8 @@ def _stretch(sizes: Tensor, share: float, length: int) -> Tensor:
 class PictureFrontend(Frontend):
     """A small convolution net: a picture as a sequence of places, row by row from the top left.
 
-        blocks of  convolution 3 × 3, group normalisation, ReLU, maximum of 2 × 2;  then where a place is, learned
+        blocks of  convolution 3 × 3, group normalisation, ReLU, maximum of 2 × 2;
+        then the mean colour of each place, which normalisation takes away, and where it is, learned
 
     Args:
         size: (C, H, W) of the pictures.
@@ -206,6 +208,8 @@ class PictureFrontend(Frontend):
             layers += [_block(channels, features)]
             channels, height, width, count = features, -(-height // 2), -(-width // 2), count + 1
         self.layers = nn.Sequential(*layers)
+        self.colour = nn.Conv2d(size[0], features, 1)
+        self.grid = height, width
         self.places = nn.Parameter(torch.zeros(height * width, 1, features))
         self.size = size
         self.output_size = features
@@ -214,7 +218,9 @@ class PictureFrontend(Frontend):
         """pictures (B, C, H, W) in 0 … 1 -> (H' · W', B, F), and lengths that are all the same."""
         if self.training and self.shift:
             pictures = _moved(pictures, self.shift)
-        x = self.layers(pictures.to(self.places.dtype) - 0.5).flatten(2).permute(2, 0, 1) + self.places
+        pictures = pictures.to(self.places.dtype) - 0.5
+        x = self.layers(pictures) + self.colour(adaptive_avg_pool2d(pictures, self.grid))
+        x = x.flatten(2).permute(2, 0, 1) + self.places
         return x, torch.full((x.shape[1],), len(x), dtype=torch.int64)
 
 

@@ -22,7 +22,7 @@ class CaptionerConfig(EncoderDecoderConfig):
 
 
 class Captioner(EncoderDecoder):
-    """A convolution net, a decoder that starts from the mean of its places, and attention to them.
+    """A convolution net, a decoder that starts from all its places, and attention to them.
 
         p(y | picture) = Π_t p(y_t | y_1 … y_{t-1}, places(picture))
 

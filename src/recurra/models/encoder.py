@@ -101,6 +101,7 @@ class Encoder(nn.Module):
         config: settings.
     Attributes:
         output_size: features O of a step.
+        places: of every picture; None for inputs of different lengths.
     Raises: ConfigError for settings that do not fit the input or the cell.
     """
 
@@ -110,6 +111,7 @@ class Encoder(nn.Module):
         self.frontend = FRONTENDS[input.kind](input, config)
         self.dropout = LockedDropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.layers, self.output_size = _make_layers(self.frontend.output_size, config)
+        self.places = len(self.frontend.places) if isinstance(self.frontend, PictureFrontend) else None
 
     def fit_input(self, encoded: Iterable[Any]) -> None:
         """Learn what the frontend has to know of the training part before training, such as means of features."""

@@ -105,7 +105,8 @@ class EncoderDecoder(nn.Module):
             label_smoothing=config.label_smoothing,
         )
         layers = self.encoder.layers
-        given = (torch.zeros(1, self.encoder.output_size),) if layers is None else layers.zero_state(1)
+        whole = torch.zeros(1, self.encoder.output_size * (self.encoder.places or 1))
+        given = (whole,) if layers is None else layers.zero_state(1)
         self.bridge = Bridge(given, self.decoder.stack.zero_state(1), summary)
         self.register_buffer("longest", torch.zeros((), dtype=torch.int64))
 
@@ -120,7 +121,7 @@ class EncoderDecoder(nn.Module):
         """
         encoded = self.encoder(inputs, backprop=backprop, backend=backend)
         fresh = self.decoder.stack.zero_state(len(encoded.lengths))
-        states, summary = self.bridge(_states(encoded, backprop), fresh)
+        states, summary = self.bridge(_states(encoded, self.encoder.places, backprop), fresh)
         return self.decoder.start(states, encoded.outputs, encoded.lengths, summary)
 
     def step(self, token: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -176,9 +177,14 @@ class EncoderDecoder(nn.Module):
         return Written(self.target.decode(tokens), script.nats, symbols, attention)
 
 
-def _states(encoded: Encoded, backprop: Policy | None) -> tuple[Any, ...]:
-    """Return the states of the encoder's layers; where there are none, the mean (B, O) of all places."""
-    if not encoded.state:  # places past a row's end are zero
+def _states(encoded: Encoded, places: int | None, backprop: Policy | None) -> tuple[Any, ...]:
+    """Return the states of the encoder's layers.
+
+    Where there are none: all places of a picture (B, T · O), or of other inputs the mean of all steps (B, O).
+    """
+    if not encoded.state and places is not None:
+        return (encoded.outputs.transpose(0, 1).flatten(1),)
+    if not encoded.state:  # steps past a row's end are zero
         return (encoded.outputs.sum(0) / encoded.lengths.to(encoded.outputs).unsqueeze(-1),)
     return tuple(encoded.state) if backprop is None else tuple(_value(layer, backprop) for layer in encoded.state)
 
