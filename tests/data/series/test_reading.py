@@ -38,7 +38,7 @@ def test_rows_without_targets_at_the_end_are_the_future(table):
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
-        ({"a": [1, 2], "b": [1, 3]}, {}, r"no time column .* name one \(time\): a, b"),
+        ({"a": [1, 2], "b": [1, 3]}, {}, r"no time column .* name one with --time: a, b"),
         ({"time": [1, 2], "b": [1, 3]}, {"time": "tine"}, "no column 'tine'; did you mean 'time'"),
         ({"time": [1, 2], "load": [1, 3]}, {"target": "laod"}, "no column 'laod'; did you mean 'load'"),
         (

@@ -98,7 +98,8 @@ def _time_column(frame: Any, config: SeriesConfig, source: str) -> str:
     for column in frame.columns:
         if column.lower() in TIMES and column != config.target:
             return str(column)
-    raise DataError(f"{source} has no time column that can be told by its name; name one (time): {', '.join(frame)}")
+    columns = ", ".join(frame)
+    raise DataError(f"{source} has no time column that can be told by its name; name one with --time: {columns}")
 
 
 def _columns(frame: Any, config: SeriesConfig, time: str, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -42,7 +42,7 @@ class Clock:
         if (rises <= 0).any():
             row = int(np.argmax(rises <= 0)) + 1
             wrong = "comes twice" if rises[row - 1] == 0 else "comes after a later one"
-            remedy = "keep one row of each time, or name the column that tells series apart (series)"
+            remedy = "keep one row of each time, or name the column that tells series apart with --series"
             raise DataError(
                 f"{where}: the time {time_text(times[row])} in row {row + 1} {wrong}; sort the rows and {remedy}"
             )
