@@ -88,7 +88,7 @@ def french() -> RunConfig:
         ),
         batch=128,
         lr=3e-3,
-        epochs=8,
+        epochs=5,
         average=0.999,
     )
 
