@@ -81,3 +81,8 @@ def test_a_perfect_model_does_not_divide_by_zero():
     assert verdict(rows(lambda x: 0.0, lambda x: 0.0)) == "settled since step 100: validation loss stays about 0.000"
     worse = verdict(rows(straight, lambda x: 0.0 if x < 0.5 else 1.0))
     assert worse.startswith("overfitting since step 100: validation loss rose from 0.000 to 1.000")
+
+
+def test_a_loss_below_zero_falls_by_no_share():
+    rows = [{"step": step, "valid_loss_nats": 1.0 - step} for step in range(1, 11)]
+    assert verdict(rows) == "still learning: validation loss fell from -7.000 to -9.000 after step 8 of 10"

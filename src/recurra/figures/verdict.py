@@ -69,7 +69,8 @@ def _progress(series: Series, name: str) -> str:
     before, lowest = values[:earlier].min(), values.min()
     notable = NOTABLE * max(before, values.max() - lowest)
     if before - lowest > notable:
-        fall = f"fell {_percent(1 - lowest / before)} from {before:.3f} to {lowest:.3f}"
+        share = f"{_percent(1 - lowest / before)} " if lowest > 0 else ""  # a density above 1 has nats below 0
+        fall = f"fell {share}from {before:.3f} to {lowest:.3f}"
         return f"still learning: {name} loss {fall} after step {steps[earlier - 1]:,.0f} of {steps[-1]:,.0f}"
     settled = int((values <= lowest + notable).argmax())
     return f"settled since step {steps[settled]:,.0f}: {name} loss stays about {values[-1]:.3f}"
