@@ -8,7 +8,7 @@ import pytest
 
 from recurra.cells import CELLS
 from recurra.cli.main import COMMANDS
-from recurra.cli.train import SETTINGS
+from recurra.cli.settings import SETTINGS
 
 
 def test_help_names_every_command(cli):
