@@ -9,7 +9,7 @@ import click
 import pytest
 
 from recurra.cli.main import COMMANDS, commands
-from recurra.cli.train import SETTINGS, TASK_SETTINGS
+from recurra.cli.settings import EXAMPLES_SETTINGS, SERIES_SETTINGS, SETTINGS
 from recurra.recipes import find_recipe
 from recurra.training import default_config
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
 NOT_RUN = "<!-- not run -->"
-OPTIONS = {name.partition("/")[0].replace("-", "_") for name, *_ in SETTINGS + TASK_SETTINGS}
+OPTIONS = {name.partition("/")[0].replace("-", "_") for name, *_ in SETTINGS + EXAMPLES_SETTINGS + SERIES_SETTINGS}
 
 
 class Block(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-__all__ = ["SETTINGS", "Grouped", "with_settings"]
+__all__ = ["EXAMPLES_SETTINGS", "SERIES_SETTINGS", "SETTINGS", "Grouped", "with_settings"]
 
 # name, type, help; the settings' own classes validate the values.
 SETTINGS: tuple[tuple[str, Any, str], ...] = (
