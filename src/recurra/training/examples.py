@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from recurra.checkpoint import RunDirectory, named_failures
 from recurra.data.examples import (
     Dataset,
@@ -38,9 +35,10 @@ from recurra.models import (
     Tagged,
     TaggerConfig,
 )
+from recurra.training.answering import AnsweringTask
 from recurra.training.config import ExamplesConfig, RunConfig
 from recurra.training.drawing import draw_assessment
-from recurra.training.task import AnsweringTask, Objective, Progress, Scale, Validation
+from recurra.training.task import Progress, Scale
 
 if TYPE_CHECKING:
     from recurra.training.run import Run
@@ -128,49 +126,13 @@ class ExamplesTask(AnsweringTask):
         return None
 
     @property
-    def has_validation(self) -> bool:
-        """Whether there are examples to validate with."""
-        return len(self.data.valid) > 0
-
-    @property
     def scale(self) -> Scale:
         """Examples."""
         return Scale("examples", min(self.config.batch, len(self.data.train)))
 
-    def stream(self, epoch: int) -> Sequence[ExampleBatch]:
-        """Return the batches of an epoch."""
-        return self.data.stream(batch=self.config.batch, seed=self.config.seed, epoch=epoch)
-
-    def objective(self, batch: ExampleBatch, state: Any, progress: float) -> Objective:
-        """Read a batch; a decoder reads the more of its own predictions, the more of the steps are done."""
-        config = self.config
-        loss = self.model.loss(
-            batch, sampling=config.sampling * progress, backprop=config.policy, backend=config.backend
-        )
-        mean = loss.nats / loss.count.clamp(min=1)
-        return Objective(mean, mean.detach(), None)
-
-    def restore_state(self, leaves: Mapping[str, Tensor]) -> None:
-        """There is none."""
-
-    @torch.inference_mode()
-    def validate(self, progress: Progress) -> Validation | None:
-        """Return loss and accuracy on the validation examples: of labels, or of tokens given those before."""
-        if not self.has_validation:
-            return None
-        was_training = self.model.training
-        self.model.eval()
-        nats, count, correct = 0.0, 0, 0
-        try:
-            stream = self.data.stream(batch=VALIDATION_ROWS, shuffle=False, part="valid")
-            for k in range(len(stream)):
-                loss = self.model.loss(stream[k].to(self.device))
-                nats, count = nats + float(loss.nats), count + int(loss.count)
-                correct += int(loss.correct)
-                progress(k + 1, len(stream))
-        finally:
-            self.model.train(was_training)
-        return Validation(nats / max(count, 1), {"accuracy": correct / max(count, 1)})
+    def validation_batches(self) -> Sequence[ExampleBatch]:
+        """Return the validation examples; of texts, the tokens are counted, given those before."""
+        return self.data.stream(batch=VALIDATION_ROWS, shuffle=False, part="valid")
 
     def sample(self, number: int) -> str:
         """Show what is said about one of the validation examples, and the truth where that differs."""

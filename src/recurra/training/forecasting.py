@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, read_json, write_atomically
 from recurra.data.series import (
@@ -26,8 +23,9 @@ from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment, backtest
 from recurra.figures import BANDS, Fan, Trajectory, plot_forecast
 from recurra.models import Forecaster, ForecasterConfig
+from recurra.training.answering import AnsweringTask
 from recurra.training.config import ExamplesConfig, RunConfig
-from recurra.training.task import AnsweringTask, Objective, Progress, Scale, Validation
+from recurra.training.task import Progress, Scale
 
 if TYPE_CHECKING:
     from recurra.training.run import Run
@@ -144,49 +142,13 @@ class ForecastTask(AnsweringTask):
         run.directory.write_model(run.model.state_dict())
 
     @property
-    def has_validation(self) -> bool:
-        """Whether there are windows to validate with."""
-        return len(self.data.valid) > 0
-
-    @property
     def scale(self) -> Scale:
         """Windows."""
         return Scale("windows", min(self.config.batch, len(self.data.train)))
 
-    def stream(self, epoch: int) -> Sequence[SeriesBatch]:
-        """Return the batches of an epoch."""
-        return self.data.stream(batch=self.config.batch, seed=self.config.seed, epoch=epoch)
-
-    def objective(self, batch: SeriesBatch, state: Any, progress: float) -> Objective:
-        """Read a batch; the more of the steps are done, the more values are taken for unknown, if any are."""
-        config = self.config
-        loss = self.model.loss(
-            batch, sampling=config.sampling * progress, backprop=config.policy, backend=config.backend
-        )
-        mean = loss.nats / loss.count.clamp(min=1)
-        return Objective(mean, mean.detach(), None)
-
-    def restore_state(self, leaves: Mapping[str, Tensor]) -> None:
-        """There is none."""
-
-    @torch.no_grad()
-    def validate(self, progress: Progress) -> Validation | None:
-        """Return the loss over the windows of the validation part."""
-        windows = self.data.valid
-        if not len(windows):
-            return None
-        was_training = self.model.training
-        self.model.eval()
-        nats, count = 0.0, 0
-        try:
-            for start in range(0, len(windows), VALIDATION_ROWS):
-                stop = min(start + VALIDATION_ROWS, len(windows))
-                loss = self.model.loss(windows.batch(range(start, stop)).to(self.device))
-                nats, count = nats + float(loss.nats), count + int(loss.count)
-                progress(stop, len(windows))
-        finally:
-            self.model.train(was_training)
-        return Validation(nats / max(count, 1), {})
+    def validation_batches(self) -> Sequence[SeriesBatch]:
+        """Return the windows of the validation part."""
+        return self.data.valid.stream(batch=VALIDATION_ROWS)
 
     def sample(self, number: int) -> str:
         """Show a forecast of the last step of a window, and what came."""

@@ -16,8 +16,9 @@ from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
 from recurra.layers import Bidirectional, Stack
+from recurra.training.answering import AnsweringTask
 from recurra.training.config import RunConfig
-from recurra.training.task import AnsweringTask, Progress, Task
+from recurra.training.task import Progress, Task
 from recurra.training.tasks import TASKS, config_from_mapping
 
 __all__ = ["Run", "check_fits", "draw_report", "free_path"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from recurra.checkpoint import RunDirectory
-    from recurra.evaluation import Assessment
     from recurra.training.config import RunConfig
     from recurra.training.run import Run
 
-__all__ = ["AnsweringTask", "Objective", "Progress", "Scale", "Task", "Validation"]
+__all__ = ["Objective", "Progress", "Scale", "Task", "Validation"]
 
 Progress = Callable[[int, int], None]
 """Told (done, total)."""
@@ -175,33 +173,3 @@ class Task(ABC):
     @abstractmethod
     def sample(self, number: int) -> str:
         """Show what the model makes at the end of epoch `number`."""
-
-
-class AnsweringTask(Task):
-    """A task whose model answers questions: those with a known answer measure it, and the others are answered."""
-
-    @classmethod
-    @abstractmethod
-    def read(cls, run: Run, source: str, *, answered: bool, skip_bad: bool, progress: Progress | None = None) -> Any:
-        """Read questions as the run has read its own.
-
-        Args:
-            source: a file, a folder, or ``-`` for standard input.
-            answered: each must have its answer.
-            skip_bad: leave out what cannot be used, and say so in its notes, instead of refusing it.
-        """
-
-    @classmethod
-    @abstractmethod
-    def assess(cls, run: Run, questions: Any, progress: Progress | None = None) -> Assessment:
-        """Measure the model on questions with answers, beside the simplest ways to answer them."""
-
-    @classmethod
-    @abstractmethod
-    def answer(cls, run: Run, questions: Any, progress: Progress | None = None) -> list[dict[str, Any]]:
-        """Return a row of named values for each answer, as JSON lines or a table hold them."""
-
-    @classmethod
-    @abstractmethod
-    def draw(cls, run: Run, questions: Any, assessment: Assessment, name: str) -> list[Path]:
-        """Draw what an assessment has to show into the report of the run, under a name; return the files."""
