@@ -201,13 +201,15 @@ class ForecastTask(AnsweringTask):
         """Draw forecasts from a few origins: fans, or paths where two targets are a place in the plane."""
         targets = questions.format.targets
         count = min(PANELS.get(len(targets), PANELS[1]), len(questions))
-        chosen = [k * len(questions) // count for k in range(count)]
+        chosen = [(2 * k + 1) * len(questions) // (2 * count) for k in range(count)]
         batch, times = questions.batch(chosen), [questions.times(k) for k in chosen]
         forecasts = run.model.forecast_batch(batch, times)
         past, future = batch.values[: batch.context].numpy(), batch.values[batch.context :].numpy()
         panels: list[Fan | Trajectory] = []
         for row, forecast in enumerate(forecasts):
             title, q = f"from {time_text(times[row][0])}", forecast.quantiles
+            if len(questions.series) > 1:
+                title = f"{questions.series[questions.origins[chosen[row], 0]].name}, {title}"
             if len(targets) == 2:
                 panels.append(Trajectory(title, past[:, row], forecast.mean, None, future[:, row]))
             else:
