@@ -98,22 +98,23 @@ def truecase() -> RunConfig:
     return _recipe(
         "truecase",
         DatasetConfig(task="tag", source="", tokenizer="char"),
-        TaggerConfig(hidden=128, embedding=48, dropout=0.2),
+        TaggerConfig(hidden=128, layers=2, embedding=48, dropout=0.3),
         batch=16,
         lr=4e-3,
-        epochs=12,
+        epochs=10,
     )
 
 
 def emoji() -> RunConfig:
-    """What does an emoji show? Pictures of 32 x 32 to a few words."""
+    """What does an emoji show? Pictures of 16 x 16 to a few words."""
     return _recipe(
         "emoji",
-        DatasetConfig(task="caption", source="", target_tokenizer="word"),
-        CaptionerConfig(hidden=128, dropout=0.4),
-        batch=32,
-        lr=3e-3,
-        epochs=30,
+        DatasetConfig(task="caption", source="", target_tokenizer="word", size=16),
+        CaptionerConfig(hidden=128, blocks=2, shift=0.19, dropout=0.4),
+        batch=64,
+        lr=2e-3,
+        weight_decay=0.05,
+        epochs=600,
     )
 
 
