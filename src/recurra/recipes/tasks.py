@@ -114,7 +114,7 @@ def emoji() -> RunConfig:
         batch=64,
         lr=2e-3,
         weight_decay=0.05,
-        epochs=600,
+        epochs=350,
     )
 
 
