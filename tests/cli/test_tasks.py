@@ -213,3 +213,20 @@ def test_a_run_resumes_by_its_path(cli, runs):
     result = cli("train", "--resume", run)
     assert result.status == 0, result.err
     assert "this model" in result.out
+
+
+def test_inputs_that_look_like_names_of_columns_or_files(cli, runs, tmp_path):
+    _, run = runs("classify")
+    words = ["question", "gif", "English", "see picture.png"]
+    result = cli("predict", run, write(tmp_path / "words.txt", *words))
+    assert result.status == 0, result.err
+    assert [json.loads(line)["input"] for line in result.out.splitlines()] == words
+
+
+@pytest.mark.parametrize("content", ["\ufeff", ",,\n,,\n"], ids=["byte-order-mark", "commas"])
+def test_tables_of_nothing(cli, tmp_path, content):
+    path = tmp_path / "nothing.csv"
+    path.write_text(content, encoding="utf-8")
+    result = cli("train", "--task", "classify", path)
+    assert result.status == 2
+    assert "no examples in it" in result.line or "empty" in result.line

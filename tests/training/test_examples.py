@@ -130,6 +130,13 @@ def test_model_and_examples_must_belong_together(tmp_path):
     model = TASKS["classify"].model_class(data.input, data.target, hidden=4)
     with pytest.raises(ConfigError, match="built for other examples"):
         Trainer(model, other, out=tmp_path / "run")
+    few = Dataset.from_examples(Examples(sentences(40)[:20], examples("classify").targets[:20]), task="classify")
+    extended = Dataset.from_examples(
+        Examples(["quite other words", *sentences(40)], ["other", *examples("classify").targets]), task="classify"
+    )
+    for one, another in ((few, extended), (extended, few)):
+        with pytest.raises(ConfigError, match="built for other examples"):
+            Trainer(TASKS["classify"].model_class(one.input, one.target, hidden=4), another, out=tmp_path / "run")
     with pytest.raises(ConfigError, match="does not know how to train a Linear"):
         Trainer(torch.nn.Linear(1, 1), data)
 
@@ -177,6 +184,8 @@ def test_every_setting_of_training_is_accounted_for():
         ({"backend": "llvm,loop"}, "one for all layers"),
         ({"backprop": "sideways"}, "sideways"),
         ({"ar": 1.0}, "unknown setting 'ar'"),
+        ({"backprop": "random:4"}, "is for a stream"),
+        ({"backprop": "online"}, "is for a stream"),
     ],
 )
 def test_bad_settings_are_refused_when_built(settings, says):

@@ -101,6 +101,8 @@ def test_model_and_series_must_belong_together(data, tmp_path):
     other = SeriesData.build(SeriesConfig(source=data.config.source, horizon=2, context=12))
     with pytest.raises(ConfigError, match="built for other series"):
         Trainer(Forecaster(data.format), other)
+    with pytest.raises(ConfigError, match="needs feed 'sample'"):
+        trainer(data, tmp_path / "run", sampling=0.5)
     run = trainer(data, tmp_path / "run", epochs=1).fit()
     halves = tmp_path / "halves.csv"
     halves.write_text("time,height\n" + "".join(f"{n / 2},{n % 7}\n" for n in range(40)))

@@ -28,9 +28,7 @@ Examples:
 @click.command("predict", epilog=EXAMPLES)
 @run_argument
 @click.argument("file")
-@click.option(
-    "--format", "form", type=click.Choice(("jsonl", "csv")), help="What to write. [default: by --out, or jsonl]"
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What to write. [default: by --out, or jsonl]")
 @click.option("--out", type=click.Path(), help="File to write. [default: stdout]")
 @click.option("--skip-bad", is_flag=True, help="Leave out what cannot be read, and say so.")
 @trust_options

@@ -166,7 +166,7 @@ def _resolve(
     if recipe is not None and corpus is None and (recipe in language.RECIPES or recipe in tasks.RECIPES):
         raise ConfigError(f"the recipe '{recipe}' needs something to learn from: recurra train DATA --recipe {recipe}")
     file = {} if config_file is None else _read_toml(config_file)
-    config = find_recipe(recipe) if recipe else default_config(file.get("task", task or "lm"))
+    config = find_recipe(recipe) if recipe else default_config(str(file.get("task", task or "lm")))
     if task is not None and task != config.task:
         raise ConfigError(f"--task {task} does not go with the task of {recipe or config_file}, which is {config.task}")
     tables = as_mapping(config)
@@ -219,7 +219,8 @@ def _summarise(run: Run, as_json: bool) -> None:
         _summarise_language(run, as_json)
         return
     with progress_bar("evaluating") as progress:
-        assessment = run.assess(progress=progress) if len(run.data.valid) else None
+        part = "test" if len(getattr(run.data, "test", ())) else "valid"
+        assessment = run.assess(name=part, progress=progress) if len(getattr(run.data, part)) else None
     if as_json:
         numbers = {} if assessment is None else assessment.as_mapping()
         print_json({"run": str(run.path), **numbers, "curve": run.verdict})

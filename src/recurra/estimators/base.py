@@ -75,10 +75,10 @@ class Estimator(BaseEstimator):
 
     def _train(self, config: RunConfig, data: Any) -> None:
         """Build and train a model in a folder of its own, which is gone afterwards."""
-        torch.manual_seed(config.training.seed)
-        model = TASKS[self.task].make_model(config, data)
         reporter = make_reporter() if self.verbose else Reporter()
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+            torch.manual_seed(config.training.seed)
+            model = TASKS[self.task].make_model(config, data)
             run = Trainer(model, data, out=Path(folder) / "run", config=config.training, reporter=reporter).fit()
             self.model_, self.metrics_ = run.model, run.metrics
 

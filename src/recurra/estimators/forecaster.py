@@ -15,7 +15,7 @@ from recurra.estimators.base import Estimator
 
 __all__ = ["Forecaster"]
 
-FIXED = ("target", "time", "series", "covariates", "calendar", "gaps", "rows", "test", "horizon", "context")
+FIXED = ("valid", "target", "time", "series", "covariates", "calendar", "gaps", "rows", "test", "horizon", "context")
 """Settings of series that come out of X and y here, or that mean nothing without dates."""
 
 

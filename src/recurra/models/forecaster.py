@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recurra.cells import initialise, make_cell
-from recurra.config import check_at_least, from_mapping
+from recurra.config import check_at_least
 from recurra.data.series import Series, SeriesBatch, SeriesFormat, Windows, time_text
 from recurra.engine import Policy, scan
 from recurra.errors import ConfigError, DataError, StateError
 from recurra.layers import Stack
+from recurra.models.config import choose_config
 from recurra.models.distributions import DISTRIBUTIONS, LEVELS, Placed
 from recurra.models.forecaster_config import ForecasterConfig
 from recurra.models.forecasts import Forecast, Marginals, Said, Sampled, calibrated_levels, make_forecasts
@@ -58,9 +59,7 @@ class Forecaster(nn.Module):
 
     def __init__(self, format: SeriesFormat, config: ForecasterConfig | None = None, **settings: Any) -> None:
         super().__init__()
-        if config is not None and settings:
-            raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
-        self.config = config = config or from_mapping(ForecasterConfig, settings)
+        self.config = config = choose_config(ForecasterConfig, config, settings)
         self.format = format
         targets, covariates = len(format.targets), format.num_features
         lags = config.steps_back(format.season, format.context)
@@ -162,7 +161,7 @@ class Forecaster(nn.Module):
         Raises: StateError for steps that do not follow; DataError for too few at first.
         """
         values, covariates = torch.from_numpy(series.values), torch.from_numpy(self.format.features(series))
-        values, covariates = values.unsqueeze(1), covariates.unsqueeze(1)
+        values, covariates = (each.unsqueeze(1).to(self.levels.device) for each in (values, covariates))
         if observed is None:
             self._check_long(series)
             values, covariates, state, units = self._prepared(values, covariates)
@@ -215,7 +214,7 @@ class Forecaster(nn.Module):
         elif given:
             known = known[:1]
         last = Series("observed", time, np.zeros((1, len(self.format.targets))), known)
-        features = torch.from_numpy(self.format.features(last, horizon)[1:]).unsqueeze(1)
+        features = torch.from_numpy(self.format.features(last, horizon)[1:]).unsqueeze(1).to(self.levels.device)
         features = self.scaling.covariates(features, self._dtype)
         times = self.format.clock.continued(time, horizon)[1:]
         return self._forecasts(observed.state, observed.units, features, [times], paths, seed)[0]
@@ -346,5 +345,5 @@ def _number(times: NDArray[Any]) -> NDArray[Any]:
 
 def _time(number: Tensor, format: SeriesFormat) -> NDArray[Any]:
     """Undo `_number`."""
-    values = number.numpy()
+    values = number.cpu().numpy()
     return values if format.unit == "number" else values.astype("datetime64[us]")

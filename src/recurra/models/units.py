@@ -60,9 +60,10 @@ class Scaling(nn.Module):
         every = torch.cat(values)
         self.mean.copy_(every.mean(0))
         deviation = every.std(0, correction=0)
-        self.deviation.copy_(torch.where(deviation > 0, deviation, 1))
+        deviation = torch.where(deviation > 0, deviation, 1)
+        self.deviation.copy_(deviation)
         changes = torch.cat([value[1:] - value[:-1] for value in values])
-        self.movement.copy_((changes / self.deviation).abs().mean(0))
+        self.movement.copy_((changes / deviation).abs().mean(0))
         if self._given:
             covariates = torch.from_numpy(np.concatenate([series.covariates[: len(series)] for series in known]))
             deviation = covariates.std(0, correction=0)

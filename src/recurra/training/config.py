@@ -152,7 +152,10 @@ class ExamplesConfig(OptimizationConfig):
         check_probability(sampling=self.sampling)
         if len(self.backends) > 1:
             raise ConfigError(f"'backend' is one for all layers here, not {self.backend}")
-        _ = self.policy
+        if isinstance(self.policy, Online) or not self.policy.has_equal_spans:
+            raise ConfigError(
+                f"backprop '{self.backprop}' is for a stream; examples take full, checkpointed:MEMORY or a window"
+            )
 
     @property
     def policy(self) -> Policy:

@@ -99,7 +99,7 @@ class ExamplesTask(AnsweringTask):
     def facts(cls, run: Run) -> dict[str, Any]:
         """What is read, what is said, and how many examples there are."""
         model, data = run.model, run.data
-        found = {"reads": model.input.kind, "says": model.target.kind, "classes": len(model.target)}
+        found = {"reads": model.input.kind, "says": model.target.kind, "target_size": len(model.target)}
         if isinstance(model.input, TextInput):
             found |= {"vocabulary": len(model.input.tokenizer), "tokenizer": model.input.tokenizer.kind}
         return {
@@ -112,7 +112,7 @@ class ExamplesTask(AnsweringTask):
     def check(self) -> None:
         """Raise ConfigError if the model reads or says something else than the examples hold."""
         model, data = self.model, self.data
-        if model.input.as_mapping() != data.input.as_mapping() or model.target.as_mapping() != data.target.as_mapping():
+        if any(_format(a) != _format(b) for a, b in ((model.input, data.input), (model.target, data.target))):
             raise ConfigError("the model was built for other examples; build it with data.input and data.target")
         if self.config.sampling and not isinstance(model, EncoderDecoder):
             raise ConfigError(
@@ -211,6 +211,12 @@ class CaptionTask(ExamplesTask):
     name = "caption"
     model_class = Captioner
     model_settings = CaptionerConfig
+
+
+def _format(each: Any) -> tuple[Any, ...]:
+    """Return what an input or a target is, its vocabulary included."""
+    tokenizer = getattr(each, "tokenizer", None)
+    return each.as_mapping(), tokenizer and tokenizer.digest
 
 
 def _unseen(labels: Labels, examples: Examples) -> str:

@@ -129,6 +129,8 @@ class ForecastTask(AnsweringTask):
         """Raise ConfigError if the model forecasts other series."""
         if self.model.format != self.data.format:
             raise ConfigError("the model was built for other series; build it with data.format")
+        if self.config.sampling and self.model.config.feed == "mean":
+            raise ConfigError("'sampling' needs feed 'sample': fed with means, no value of the horizon is ever known")
 
     def prepare(self, fresh: bool) -> str | None:
         """Let the model measure the training part before the first step."""

@@ -103,12 +103,13 @@ class Run:
 
         Args:
             questions: from `read`; default a part of the run's own data.
-            name: of the pictures in the report, and of that part: train or valid.
+            name: of the pictures in the report, and of that part: train, valid, or of series test.
         Raises: DataError for an empty part; ConfigError for a run of a language model, which
             `recurra.evaluation.evaluate` measures on tokens.
         """
         task = self.answering_task
-        questions = getattr(self.data, name) if questions is None else questions
+        if questions is None:
+            questions = getattr(self.data, name, ())
         if not len(questions):
             raise DataError(f"the {name} part of {self.path} is empty; give something else to measure it on")
         assessment = task.assess(self, questions, progress)

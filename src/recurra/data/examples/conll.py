@@ -59,6 +59,6 @@ def looks_like_conll(text: str) -> bool:
 def _column(asked: str | None, default: int, name: str) -> int:
     if asked is None:
         return default
-    if not asked.isdigit() or asked == "0":
+    if not asked.isdecimal() or asked == "0":
         raise DataError(f"{name}: its columns have numbers, the first is 1, not '{asked}'")
     return int(asked) - 1

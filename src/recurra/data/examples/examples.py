@@ -30,6 +30,9 @@ class Examples:
     notes: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", list(self.inputs))
+        if self.targets is not None:
+            object.__setattr__(self, "targets", list(self.targets))
         if not self.places:
             object.__setattr__(self, "places", [f"example {n}" for n in range(1, len(self.inputs) + 1)])
         for name in ("targets", "places"):

@@ -104,7 +104,7 @@ def _first(probe: Callable[[Path], Any], examples: Examples) -> Any:
 
 
 def _by_ending(name: str) -> str | None:
-    kind = "." + name[-6:].lower().rpartition(".")[2]
+    kind = Path(name).suffix.lower() if name.split() == [name] else ""
     return "sound" if kind in SOUNDS else "picture" if kind in PICTURES else None
 
 

@@ -149,4 +149,4 @@ def _check_steps(kind: str, train: Examples) -> None:
 
 def _numeric(values: Sequence[Any]) -> bool:
     first = values[0] if len(values) else None
-    return isinstance(first, int | float | list | tuple | np.ndarray)
+    return isinstance(first, int | float | np.number | list | tuple | np.ndarray)

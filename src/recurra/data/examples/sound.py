@@ -61,7 +61,10 @@ class SoundInput(Input):
 
     def encode(self, raw: Any) -> Any:
         """A waveform (N,) -> (T, F) float32, T = N / (rate / 100) rounded, at least 1."""
-        waveform = np.asarray(raw, np.float32)
+        try:
+            waveform = np.asarray(raw, np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"a sound is a waveform (samples,), not {str(raw)[:40]!r}") from None
         if waveform.ndim != 1 or not len(waveform):
             raise DataError(f"a sound is a waveform (samples,) of at least one sample, not {np.shape(raw)}")
         if not np.isfinite(waveform).all():

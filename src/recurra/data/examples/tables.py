@@ -68,6 +68,8 @@ def read_table(text: str, name: str, separator: str, columns: Columns) -> list[R
     """
     table, lines = _cells(text, name, separator)
     filled = [(cells, f"{name}, line {line}") for cells, line in zip(table, lines, strict=True) if any(cells)]
+    if not filled:
+        raise DataError(f"{name} has no examples in it; give some")
     names = [cell.strip() for cell in filled[0][0]]
     while len(names) > 1 and not names[-1]:
         names.pop()
@@ -103,6 +105,8 @@ def read_json_lines(text: str, name: str, columns: Columns) -> list[Row]:
         except (ValueError, RecursionError):
             records.append((place, None))
     names = list(dict.fromkeys(key for _, record in records if isinstance(record, dict) for key in record))
+    if not records:
+        raise DataError(f"{name} has no examples in it; give some")
     if not names:
         raise DataError(f"{records[0][0]}: no JSON object; write one in each line, with a key for input and target")
     first, second = _choose(names, name, columns)
@@ -146,7 +150,9 @@ def _are_names(names: Sequence[str], columns: Columns) -> bool:
     known = {*INPUTS, *TARGETS, *OTHERS}
     asked = [column for column in (columns.input, columns.target) if column is not None]
     recognised = [each for each in names if each.lower() in known or each in asked]
-    return (bool(asked) and columns.labelled) or len(recognised) >= min(2, len(names))
+    if len(names) == 1:  # a single known word may well be an input
+        return names[0] in asked
+    return (bool(asked) and columns.labelled) or len(recognised) >= 2
 
 
 def _choose(names: Sequence[str], where: str, columns: Columns) -> tuple[int, int | None]:

@@ -42,10 +42,10 @@ def read_series(config: SeriesConfig, source: str | None = None) -> Table:
     """Read the series of a table.
 
     Args:
-        source: another file with the same columns; default the one of the settings.
+        source: another file with the same columns, which need not be learned from; default the one of the settings.
     Raises: DataError if the file, a column, a cell or the times cannot be used.
     """
-    source = config.source if source is None else source
+    learned, source = source is None, config.source if source is None else source
     frame = _read_frame(source)
     time = _time_column(frame, config, source)
     targets, covariates = _columns(frame, config, time, source)
@@ -67,7 +67,17 @@ def read_series(config: SeriesConfig, source: str | None = None) -> Table:
         notes += [f"{where}: filled {filled} missing values by straight lines"] if filled else []
     if len(clocks) > 1:
         raise DataError(f"{source}: series have times {' and '.join(sorted(c.text for c in clocks))} apart; use one")
+    if learned:
+        _check_changes(found, targets, source)
     return Table(found, targets, covariates, clocks.pop(), notes)
+
+
+def _check_changes(series: list[Series], targets: tuple[str, ...], source: str) -> None:
+    """Raise DataError for a target that stands still in every series."""
+    for column, target in enumerate(targets):
+        if all((one.values[:, column] == one.values[0, column]).all() for one in series):
+            still = f"{series[0].values[0, column]:g} in every row"
+            raise DataError(f"{source}: '{target}' is {still}; there is nothing to learn")
 
 
 def _read_frame(source: str) -> Any:
@@ -140,8 +150,6 @@ def _one(
     filled = _fill(numbers, np.isnan(numbers) & ~to_come, config.gaps, where, (*targets, *covariates))
     values = numbers[: len(numbers) - future, : len(targets)]
     for column, target in enumerate(targets):
-        if (values[:, column] == values[0, column]).all():
-            raise DataError(f"{where}: '{target}' is {values[0, column]:g} in every row; there is nothing to learn")
         if config.transform == "log" and (values[:, column] <= 0).any():
             row = int(np.argmax(values[:, column] <= 0))
             raise DataError(
