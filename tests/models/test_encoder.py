@@ -177,3 +177,11 @@ def test_an_unknown_kind_of_input():
     input.kind = "smell"
     with pytest.raises(ConfigError, match="unknown input 'smell'"):
         Encoder(input, EncoderConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("stride", 2), ("mask", 0.1), ("centre", True), ("blocks", 2), ("shift", 0.1)]
+)
+def test_settings_of_other_kinds_of_input_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"'{name}' is for inputs of kind"):
+        Encoder(NumbersInput(1), EncoderConfig(**{name: value}))

@@ -1,5 +1,6 @@
 """Every recipe is a whole run: it loads, round-trips and trains."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,7 @@ from recurra.data import Corpus, DataConfig
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel
 from recurra.recipes import RECIPES, find_recipe
-from recurra.training import Reporter, Trainer, config_from_mapping
+from recurra.training import TASKS, Reporter, Trainer, config_from_mapping
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -18,16 +19,75 @@ def test_a_recipe_knows_its_name_and_round_trips(name):
     assert config_from_mapping(as_mapping(config)) == config
 
 
+def sounds(folder):
+    import soundfile
+
+    (folder / "digits").mkdir()
+    for n in range(12):
+        tone = np.sin(np.arange(1600) * (n % 2 + 1) / 5).astype(np.float32)
+        soundfile.write(folder / "digits" / f"{n % 2}_anna_{n}.wav", tone, 8000)
+    return folder / "digits"
+
+
+def pictures(folder):
+    from PIL import Image
+
+    lines = []
+    for n in range(12):
+        Image.fromarray(np.full((28, 28), 20 * n, np.uint8)).save(folder / f"{n}.png")
+        lines.append(f"{n}.png\t{'dark' if n < 6 else 'bright'}")
+    return written(folder, "pictures.tsv", lines)
+
+
+def series(folder, targets, named):
+    header = ["time", *(["series"] if named else []), *targets]
+    rows = [",".join(header)]
+    for step in range(400):
+        values = [f"{10 + (step * (k + 3)) % 7}" for k in range(len(targets))]
+        rows.append(",".join([str(step), *(["a"] if named else []), *values]))
+    return written(folder, "series.csv", rows)
+
+
+def written(folder, name, lines):
+    (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    return folder / name
+
+
+def source_for(config, folder):
+    """Write a little of what a recipe learns from."""
+    if config.task == "lm":
+        return (
+            "counting"
+            if config.data.source == "counting"
+            else written(folder, "text.txt", ["one two three four"] * 300)
+        )
+    if config.task == "classify":
+        if config.recipe == "digits":
+            return sounds(folder)
+        return written(folder, "labels.tsv", [f"word{n} and more\t{'ab'[n % 2]}" for n in range(30)])
+    if config.task == "tag":
+        return written(folder, "tags.jsonl", [f'{{"tokens": "ab{n:02}", "labels": "U---"}}' for n in range(30)])
+    if config.task == "translate":
+        return written(folder, "pairs.tsv", [f"{n} plus {n}\t{2 * n} it is" for n in range(120)])
+    if config.task == "caption":
+        return pictures(folder)
+    return series(folder, config.data.target.split(","), config.data.series is not None)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains(name, tmp_path):
-    config = find_recipe(name).with_settings(steps=2, hidden=8, threads=1)
-    if config.model.embedding:
-        config = config.with_settings(embedding=8)
-    text = "one two three four five six\n" * 200
-    built_in = config.data.source == "counting"
-    corpus = Corpus.counting() if built_in else Corpus.from_text(text, tokenizer=config.data.tokenizer)
-    model = LanguageModel(corpus.vocabulary, config.model)
-    run = Trainer(model, corpus, out=tmp_path / "run", config=config.training, recipe=name, reporter=Reporter()).fit()
+    config = find_recipe(name)
+    smaller = {"source": str(source_for(config, tmp_path)), "steps": 2, "hidden": 8, "threads": 1}
+    if getattr(config.model, "embedding", None):
+        smaller["embedding"] = 8
+    if config.task == "forecast":
+        smaller |= {"rows": 400, "valid": 60, "test": 60}
+    config = config.with_settings(**smaller)
+    task = TASKS[config.task]
+    data = task.make_data(config)
+    torch.manual_seed(0)
+    model = task.make_model(config, data)
+    run = Trainer(model, data, out=tmp_path / "run", config=config.training, recipe=name, reporter=Reporter()).fit()
     assert run.metrics[-1]["step"] == 2
     assert run.config.recipe == name
 

@@ -22,6 +22,18 @@ from recurra.models.config import MAX_LAYERS
 __all__ = ["Encoded", "Encoder", "EncoderConfig"]
 
 
+OF_ONE_KIND = {
+    "embedding_std": "text",
+    "word_dropout": "text",
+    "centre": "sound",
+    "mask": "sound",
+    "stride": "sound",
+    "blocks": "picture",
+    "shift": "picture",
+}
+"""Settings that mean something for one kind of input alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """Settings of what reads.
@@ -108,6 +120,9 @@ class Encoder(nn.Module):
     def __init__(self, input: Input, config: EncoderConfig) -> None:
         super().__init__()
         check_choice(FRONTENDS, input=input.kind)
+        for name, kind in OF_ONE_KIND.items():
+            if kind != input.kind and getattr(config, name) != EncoderConfig.__dataclass_fields__[name].default:
+                raise ConfigError(f"'{name}' is for inputs of kind {kind}, and this model reads {input.kind}")
         self.frontend = FRONTENDS[input.kind](input, config)
         self.dropout = LockedDropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.layers, self.output_size = _make_layers(self.frontend.output_size, config)

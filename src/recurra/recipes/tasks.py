@@ -98,10 +98,10 @@ def truecase() -> RunConfig:
     return _recipe(
         "truecase",
         DatasetConfig(task="tag", source="", tokenizer="char"),
-        TaggerConfig(hidden=128, layers=2, embedding=48, dropout=0.3),
+        TaggerConfig(hidden=128, embedding=48, dropout=0.2),
         batch=16,
         lr=4e-3,
-        epochs=10,
+        epochs=12,
     )
 
 
