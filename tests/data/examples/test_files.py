@@ -13,7 +13,9 @@ TEXT = "good\t1\nschön\t0\n"
 
 
 @pytest.mark.parametrize(
-    "data", [TEXT.encode(), TEXT.encode("utf-8-sig"), gzip.compress(TEXT.encode(, mtime=0))], ids=["plain", "marked", "packed"]
+    "data",
+    [TEXT.encode(), TEXT.encode("utf-8-sig"), gzip.compress(TEXT.encode(), mtime=0)],
+    ids=["plain", "marked", "packed"],
 )
 def test_a_text_is_read_as_it_is(tmp_path, data):
     path = tmp_path / "t.tsv"
