@@ -53,13 +53,22 @@ def test_single_words_are_judged_by_chrf():
     assert result.baselines["copying the input"]["chrf"] == pytest.approx(expected)
 
 
+def test_texts_of_four_words_and_more_are_judged_by_bleu():
+    train = Examples(["a", "b"], ["one two three four", "five six seven eight nine"])
+    result = assess(
+        Parrot(text_input(train.inputs, "char"), make(train).target, "one two three four"), train, train=train
+    )
+    assert result.main == "bleu"
+    assert result.metrics["bleu"] > 0
+
+
 def test_a_model_that_writes():
     model = make()
     model.train()
     result = assess(model, TRAIN, train=TRAIN)
     assert model.training
     assert result.task == "translate"
-    assert result.main == "bleu"
+    assert result.main == "chrf"  # of two words each
     assert result.baselines["nearest neighbour"]["exact"] == 1
     assert result.baselines["copying the input"]["exact"] == 0
     assert len(result.details["predictions"]) == len(TRAIN)
