@@ -47,3 +47,15 @@ def test_the_calendar_tells_where_in_a_cycle_a_time_lies():
     np.testing.assert_allclose(calendar(monday, ("day", "week", "year")), [[0, 1, 0, 1, 0, 1]], atol=1e-9)
     np.testing.assert_allclose(calendar(noon, ("day",)), [[0, -1]], atol=1e-9)
     assert calendar(monday, ()).shape == (1, 0)
+
+
+def test_last_days_of_months_are_months():
+    days = np.array(["2023-10-31", "2023-11-30", "2023-12-31", "2024-01-31", "2024-02-29"], "datetime64[us]")
+    clock = Clock.of(days, "here")
+    assert (clock.unit, clock.step, clock.season, clock.text) == ("month end", 1.0, 12, "1 month")
+    assert clock.places(days, "here").tolist() == [0, 1, 2, 3, 4]
+    assert [str(day)[:10] for day in clock.continued(days[-1:], 3)[1:]] == ["2024-03-31", "2024-04-30", "2024-05-31"]
+    quarters = np.array(["2023-12-31", "2024-03-31", "2024-06-30", "2024-09-30"], "datetime64[us]")
+    clock = Clock.of(quarters, "here")
+    assert (clock.step, clock.season) == (3.0, 4)
+    assert str(clock.continued(quarters, 1)[-1])[:10] == "2024-12-31"

@@ -16,6 +16,8 @@ DAY = 86_400.0
 CYCLES: dict[str, float] = {"day": DAY, "week": 7 * DAY, "year": 365.2425 * DAY}
 """Seconds that the calendar's cycles take."""
 
+MONTHS = ("month", "month end")
+ONE_DAY = np.timedelta64(1, "D")
 OFF_BEAT = 0.05
 """Part of a step by which a time may miss its place: clocks drift, and decimal fractions are rounded."""
 
@@ -25,7 +27,8 @@ class Clock:
     """Evenly spaced times.
 
     Args:
-        unit: "time" counts seconds, "month" counts months, "number" has no calendar.
+        unit: "time" counts seconds, "month" counts months, "month end" does so by their last days, "number" has no
+            calendar.
         step: from one time to the next, in that unit.
     """
 
@@ -50,8 +53,12 @@ class Clock:
             return cls("number", _usual(rises))
         months = times.astype("datetime64[M]")
         within = times - months.astype(times.dtype)
-        if (within == within[0]).all() and (np.diff(months).astype(int) > 0).all():
-            return cls("month", _usual(np.diff(months).astype(np.float64)))
+        if (np.diff(months).astype(int) > 0).all():
+            rises = np.diff(months).astype(np.float64)
+            if (within == within[0]).all():
+                return cls("month", _usual(rises))
+            if ((times + ONE_DAY).astype("datetime64[M]") > months).all():
+                return cls("month end", _usual(rises))
         return cls("time", _usual(np.diff(times) / np.timedelta64(1, "us")) / 1e6)
 
     def places(self, times: NDArray[Any], where: str) -> NDArray[np.int64]:
@@ -59,7 +66,7 @@ class Clock:
 
         Raises: DataError for a time between the steps.
         """
-        if self.unit == "month":
+        if self.unit in MONTHS:
             exact = np.diff(times.astype("datetime64[M]"), prepend=times[:1].astype("datetime64[M]")).astype(np.float64)
         elif self.unit == "time":
             exact = np.diff(times, prepend=times[:1]) / np.timedelta64(1, "us") / 1e6
@@ -84,6 +91,10 @@ class Clock:
             month = last.astype("datetime64[M]")
             more = (month + (ahead * int(self.step)).astype("timedelta64[M]")).astype(times.dtype)
             more = more + (last - month.astype(times.dtype))
+        elif self.unit == "month end":
+            month = last.astype("datetime64[M]")
+            after = (month + (ahead * int(self.step) + 1).astype("timedelta64[M]")).astype(times.dtype)
+            more = after - ONE_DAY + (last - last.astype("datetime64[D]"))
         elif self.unit == "time":
             more = last + np.round(ahead * self.step * 1e6).astype("timedelta64[us]")
         else:
@@ -93,7 +104,8 @@ class Clock:
     @property
     def seconds(self) -> float | None:
         """Seconds from one time to the next, about; None for numbers."""
-        return {"time": self.step, "month": self.step * CYCLES["year"] / 12}.get(self.unit)
+        month = self.step * CYCLES["year"] / 12
+        return {"time": self.step, "month": month, "month end": month}.get(self.unit)
 
     @property
     def season(self) -> int:
@@ -101,7 +113,7 @@ class Clock:
 
         A day of hours or half hours, a week of days, a year of months or quarters.
         """
-        if self.unit == "month":
+        if self.unit in MONTHS:
             return int(12 // self.step) if 12 % self.step == 0 and self.step < 12 else 1
         if self.unit == "number":
             return 1
@@ -114,7 +126,7 @@ class Clock:
         """In words: ``1 h``."""
         if self.unit == "number":
             return f"{self.step:.6g}"
-        if self.unit == "month":
+        if self.unit in MONTHS:
             return f"{self.step:g} month{'s' if self.step > 1 else ''}"
         for name, size in (("d", DAY), ("h", 3600.0), ("min", 60.0)):
             if self.step >= size:
