@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from recurra.checkpoint import Generation
 from recurra.data import Corpus
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.models import LanguageModel, ModelConfig
@@ -233,6 +234,15 @@ def test_fitting_again_after_an_interruption_goes_on(tmp_path):
         cut.fit()
     cut.fit()
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_with_other_names_in_its_checkpoint_is_refused(tmp_path):
+    run = trainer(tmp_path / "run", steps=5).fit()
+    generation, _ = run.directory.read_generation()
+    values = {("window" if name == "batch" else name): value for name, value in generation.values.items()}
+    run.directory.write_generation(Generation(generation.tensors, values))
+    with pytest.raises(RunError, match="earlier recurra"):
+        Trainer.resume(tmp_path / "run", reporter=Reporter()).fit()
 
 
 def test_resuming_with_weights_that_do_not_fit_is_refused(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recurra.checkpoint import Generation, RunDirectory
-from recurra.errors import ConfigError, DivergedError
+from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.state import detach, named_leaves
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, RunConfig
@@ -363,6 +363,8 @@ class Trainer:
             part, name = key.split(".", 1)
             parts.setdefault(part, {})[name] = tensor
         values = generation.values
+        if "batch" not in values:
+            raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
         check_fits(self.model, parts.get("model", {}), self._run)
         self.model.load_state_dict(parts["model"])
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
