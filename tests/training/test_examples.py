@@ -9,7 +9,7 @@ import torch
 
 from recurra.data import Dataset, Examples
 from recurra.errors import ConfigError
-from recurra.training import TASKS, ExamplesConfig, Reporter, Run, Trainer
+from recurra.training import TASKS, ExamplesConfig, Reporter, Run, Trainer, config_from_mapping
 
 WORDS = ("red", "green", "blue", "dog", "cat", "bird", "runs", "sleeps", "sings")
 
@@ -118,6 +118,16 @@ def test_inputs_are_measured_before_the_first_step_and_kept(tmp_path):
     run = Trainer(model, data, out=tmp_path / "run", epochs=1, reporter=Reporter()).fit()
     assert torch.equal(run.model.encoder.frontend.mean, model.encoder.frontend.mean)
     assert model.encoder.frontend.mean.abs().sum() > 0
+
+
+def test_every_epoch_has_as_many_steps(tmp_path):
+    task = trainer("translate", tmp_path / "run", epochs=4, batch=7).task
+    assert task.count_steps() == sum(len(task.stream(epoch)) for epoch in range(4))
+
+
+def test_settings_must_agree_about_the_task():
+    with pytest.raises(ConfigError, match="make them agree"):
+        config_from_mapping({"task": "classify", "data": {"task": "tag", "source": "x"}}, "config.toml")
 
 
 def test_sampling_is_for_models_that_write(tmp_path):

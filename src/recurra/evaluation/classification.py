@@ -12,7 +12,7 @@ from recurra.data.examples import Examples
 from recurra.data.examples.libraries import need
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.labels import all_labels, majority, score_labels
-from recurra.evaluation.sampling import as_text, check_assessable, sample
+from recurra.evaluation.sampling import check_assessable, sample
 
 __all__ = ["assess_classifier", "naive_bayes"]
 
@@ -61,7 +61,7 @@ def naive_bayes(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[str
     text, bayes = (need(f"sklearn.{part}") for part in ("feature_extraction.text", "naive_bayes"))
     by_character = input.tokenizer.kind in ("char", "byte")
     name = "naive Bayes on " + ("1-3 characters" if by_character else "words")
-    characters = sum(len(as_text(raw, input)) for raw in train.inputs)
+    characters = sum(len(input.text(raw)) for raw in train.inputs)
     most = MOST_BY_ONE if by_character else MOST_OF_WORDS
     part = sample(train, len(train) * most // max(characters, most))
     if len(part) < len(train):
@@ -70,9 +70,9 @@ def naive_bayes(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[str
         counter = text.CountVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=input.lowercase)
     else:
         counter = text.CountVectorizer(token_pattern=r"\w+|[^\w\s]")
-    counts = counter.fit_transform(as_text(raw, input) for raw in part.inputs)
+    counts = counter.fit_transform(input.text(raw) for raw in part.inputs)
     classifier = bayes.MultinomialNB().fit(counts, np.asarray(part.targets, dtype=object))
-    return name, classifier.predict(counter.transform(as_text(raw, input) for raw in inputs)).tolist()
+    return name, classifier.predict(counter.transform(input.text(raw) for raw in inputs)).tolist()
 
 
 def _nats(names: Sequence[str], truth: Sequence[str], probabilities: Sequence[Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recurra.data.examples import Examples
 from recurra.data.examples.libraries import need
-from recurra.evaluation.sampling import as_text, sample
+from recurra.evaluation.sampling import sample
 
 __all__ = ["nearest_pictures", "nearest_texts"]
 
@@ -30,9 +30,9 @@ def nearest_texts(input: Any, train: Examples, inputs: Sequence[Any]) -> tuple[s
         input: of the model.
     Returns: (name, with the number of training texts if not all are searched; targets).
     """
-    texts, wanted = ([as_text(raw, input) for raw in side] for side in (train.inputs, inputs))
+    texts, wanted = ([input.text(raw) for raw in side] for side in (train.inputs, inputs))
     total, part = len(train), sample(train, FEWER)
-    known, asked = _weigh([as_text(raw, input) for raw in part.inputs], wanted)
+    known, asked = _weigh([input.text(raw) for raw in part.inputs], wanted)
     products = _products(known, asked) * total // len(part)
     if len(part) < total and sum(map(len, texts)) <= MOST_CHARACTERS and products <= MOST_PRODUCTS:
         part = train

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from recurra.data.examples import Examples
-from recurra.data.examples.inputs import lower
 from recurra.errors import DataError
 
-__all__ = ["as_text", "check_assessable", "sample"]
+__all__ = ["check_assessable", "sample"]
 
 SEED = 0
 
@@ -31,9 +30,3 @@ def sample(examples: Examples, most: int) -> Examples:
         return examples
     chosen = np.random.default_rng(SEED).choice(len(examples), max(most, 1), replace=False)
     return examples.take(sorted(chosen.tolist()))
-
-
-def as_text(raw: Any, input: Any) -> str:
-    """Return a text, or a list of words or characters put together as the model reads them."""
-    text = raw if isinstance(raw, str) else ("" if input.tokenizer.kind == "char" else " ").join(raw)
-    return lower(text) if input.lowercase else text

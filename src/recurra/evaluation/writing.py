@@ -15,7 +15,7 @@ from recurra.data.examples.libraries import need
 from recurra.errors import RecurraError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
-from recurra.evaluation.sampling import as_text, check_assessable
+from recurra.evaluation.sampling import check_assessable
 from recurra.models.prediction import evaluating
 
 __all__ = ["assess_writer", "score_texts"]
@@ -100,7 +100,7 @@ def _loss(model: Any, examples: Examples) -> dict[str, float]:
 def _guesses(input: Any, train: Examples, inputs: Sequence[Any]) -> dict[str, list[str]]:
     """Return the texts of every baseline by its name."""
     if input.kind == "text":
-        copied = [raw if isinstance(raw, str) else as_text(raw, input) for raw in inputs]
+        copied = [raw if isinstance(raw, str) else input.text(raw) for raw in inputs]
         return {"copying the input": copied, **dict([nearest_texts(input, train, inputs)])}
     usual = {"most frequent words": [_usual_words(train.targets or ())] * len(inputs)}
     return dict([nearest_pictures(input, train, inputs)]) | usual if input.kind == "picture" else usual

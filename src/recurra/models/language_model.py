@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from recurra.cells import initialise, make_cell
-from recurra.config import from_mapping
 from recurra.engine import Policy
 from recurra.engine.products import product
 from recurra.errors import ConfigError
 from recurra.layers import LockedDropout, Stack, projected_cross_entropy
 from recurra.layers.regularisation import draw_words, embed, masked
 from recurra.layers.stack import StackNoise
-from recurra.models.config import ModelConfig
+from recurra.models.config import ModelConfig, choose_config
 from recurra.models.stepping import ModelStepper
 
 if TYPE_CHECKING:
@@ -61,10 +60,8 @@ class LanguageModel(nn.Module):
 
     def __init__(self, vocabulary: Tokenizer, config: ModelConfig | None = None, **settings: Any) -> None:
         super().__init__()
-        if config is not None and settings:
-            raise ConfigError(f"give config or single settings, not both: {', '.join(settings)}")
         self._stepper: ModelStepper | None = None
-        self.config = config = config or from_mapping(ModelConfig, settings)
+        self.config = config = choose_config(ModelConfig, config, settings)
         self.vocabulary = vocabulary
         width = config.embedding or config.hidden
         self.embedding = nn.Embedding(len(vocabulary), width)

@@ -17,7 +17,11 @@ from recurra.training.task import Objective, Progress, Task, Validation
 if TYPE_CHECKING:
     from recurra.training.run import Run
 
-__all__ = ["AnsweringTask"]
+__all__ = ["VALIDATION_ROWS", "AnsweringTask"]
+
+
+VALIDATION_ROWS = 256
+"""What is held back is read in batches of so many rows."""
 
 
 class AnsweringTask(Task):
@@ -30,6 +34,10 @@ class AnsweringTask(Task):
         """Return the batches of an epoch."""
         stream: Sequence[Any] = self.data.stream(batch=self.config.batch, seed=self.config.seed, epoch=epoch)
         return stream
+
+    def count_steps(self) -> int:
+        """Return how many batches there are in all epochs, which have as many each."""
+        return int(self.config.epochs) * len(self.stream(0))
 
     def objective(self, batch: Any, state: Any, progress: float) -> Objective:
         """Read a batch; what a model reads of its own predictions grows with the share of steps that are done."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from recurra.checkpoint import RunDirectory, named_failures
 from recurra.data.examples import (
@@ -35,7 +35,7 @@ from recurra.models import (
     Tagged,
     TaggerConfig,
 )
-from recurra.training.answering import AnsweringTask
+from recurra.training.answering import VALIDATION_ROWS, AnsweringTask
 from recurra.training.config import ExamplesConfig, RunConfig
 from recurra.training.drawing import draw_assessment
 from recurra.training.task import Progress, Scale
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CaptionTask", "ClassifyTask", "ExamplesTask", "TagTask", "TranslateTask"]
 
-VALIDATION_ROWS = 256
 LONGEST_SHOWN = 60
 
 
@@ -54,7 +53,6 @@ class ExamplesTask(AnsweringTask):
 
     data_settings = DatasetConfig
     training_settings = ExamplesConfig
-    training_defaults: ClassVar[Mapping[str, Any]] = {}
 
     data: Dataset
     config: ExamplesConfig
@@ -66,7 +64,7 @@ class ExamplesTask(AnsweringTask):
             task=cls.name,
             data=DatasetConfig(task=cls.name, source=""),
             model=cls.model_settings(),
-            training=ExamplesConfig(**cls.training_defaults),
+            training=ExamplesConfig(),
         )
 
     @classmethod

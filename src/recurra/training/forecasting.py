@@ -23,7 +23,7 @@ from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment, backtest
 from recurra.figures import BANDS, Fan, Trajectory, plot_forecast
 from recurra.models import Forecaster, ForecasterConfig
-from recurra.training.answering import AnsweringTask
+from recurra.training.answering import VALIDATION_ROWS, AnsweringTask
 from recurra.training.config import ExamplesConfig, RunConfig
 from recurra.training.task import Progress, Scale
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ForecastTask", "Histories"]
 
-VALIDATION_ROWS = 256
 SAMPLES = 10
 """Epochs after which the windows that are shown begin again, about."""
 MAIN = "rmse"

@@ -68,8 +68,6 @@ class Task(ABC):
     model_settings: ClassVar[Any]
     training_settings: ClassVar[Any]
     model_class: ClassVar[Any]
-    measure: ClassVar[str] = "accuracy"
-    """The metric to show beside the loss."""
 
     def __init__(self, model: Any, data: Any, config: Any) -> None:
         self.model = model
@@ -146,9 +144,9 @@ class Task(ABC):
     def stream(self, epoch: int) -> Sequence[Any]:
         """Return the batches of an epoch, each by number: the same for the same seed and epoch."""
 
+    @abstractmethod
     def count_steps(self) -> int:
         """Return how many batches there are in all epochs."""
-        return sum(len(self.stream(epoch)) for epoch in range(self.config.epochs))
 
     @abstractmethod
     def objective(self, batch: Any, state: Any, progress: float) -> Objective:

@@ -55,5 +55,7 @@ def config_from_mapping(values: Mapping[str, Any], where: str = "") -> RunConfig
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{prefix}'{table}' must be a table of settings, not {settings!r}")
         tables[table] = from_mapping(cls, settings, f"{where} [{table}]" if where else "")
+    if getattr(tables["data"], "task", task) != task:
+        raise ConfigError(f"{prefix}'task' is {task}, but that of its data {tables['data'].task}; make them agree")
     rest = {name: value for name, value in values.items() if name not in classes}
     return replace(from_mapping(RunConfig, rest, where), **tables)

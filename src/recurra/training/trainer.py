@@ -123,6 +123,7 @@ class Trainer:
                 self._finish_epoch()
         draw_report(self._run)
         run = Run.load(self._run.path, cell=self.model.config.cell)
+        run.data = self.data  # which need not be read again
         self.task.finish(run)
         return run
 

@@ -17,7 +17,7 @@ def test_a_library_is_loaded_when_it_is_needed():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("pandas", "reading tables needs pandas"),
+        ("pandas", "reading series needs pandas"),
         ("PIL.Image", "reading pictures needs pillow"),
         ("kaldi_native_fbank", "reading sounds needs kaldi-native-fbank"),
     ],

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recurra.data.examples import BucketStream, Examples, NumbersInput, PictureInput, StepLabels, batches, encode, pad
+from recurra.data.examples import BucketStream, Examples, NumbersInput, StepLabels, encode
 from recurra.data.examples.streams import BATCHES_PER_CHUNK
 from recurra.errors import DataError
 
@@ -76,17 +76,6 @@ def test_examples_that_do_not_fit_are_named():
         encode(Examples([[1.0]], [["z"]], ["here"]), INPUT, labels)
     with pytest.raises(DataError, match=r"example 2: a sequence of numbers holds numbers alone"):
         encode(Examples([[1.0], ["a"]]), INPUT)
-
-
-def test_inputs_alone_in_batches_tell_their_order():
-    values = [x for x, _ in encoded([3, 1, 2, 1])]
-    found = list(batches(values, 3))
-    assert [batch.numbers.tolist() for batch in found] == [[1, 3, 2], [0]]
-    assert torch.equal(found[0].inputs.values, pad([values[1], values[3], values[2]]).values)
-    pictures = PictureInput(2, 2, 1)
-    shown = [pictures.encode(np.full((2, 2), n, np.uint8)) for n in range(3)]
-    (batch,) = batches(shown, 5, pictures)
-    assert (batch.inputs.values.shape, batch.numbers.tolist()) == ((3, 1, 2, 2), [0, 1, 2])
 
 
 def test_a_batch_has_rows():

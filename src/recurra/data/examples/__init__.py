@@ -11,7 +11,7 @@ from recurra.data.examples.pictures import PictureInput, read_picture
 from recurra.data.examples.reading import read_examples
 from recurra.data.examples.sound import SoundInput, read_sound
 from recurra.data.examples.store import load_examples, save_examples
-from recurra.data.examples.streams import BucketStream, batches, encode
+from recurra.data.examples.streams import BucketStream, encode
 from recurra.data.examples.targets import Labels, StepLabels, Target, TextTarget
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Target",
     "TextInput",
     "TextTarget",
-    "batches",
     "encode",
     "input_from_mapping",
     "load_examples",

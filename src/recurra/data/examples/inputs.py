@@ -12,7 +12,7 @@ from recurra.data.examples.batches import Padded, pad
 from recurra.data.tokenizers import Tokenizer
 from recurra.errors import DataError
 
-__all__ = ["Input", "NumbersInput", "TextInput", "lower"]
+__all__ = ["Input", "NumbersInput", "TextInput", "as_text", "lower"]
 
 
 class Input(ABC):
@@ -56,19 +56,31 @@ class TextInput(Input):
 
     def encode(self, raw: Any) -> Any:
         """A text, or a list of words (or of characters, for a tokenizer of those) -> tokens (T,)."""
-        if not isinstance(raw, str):
-            try:
-                raw = ("" if self.tokenizer.kind == "char" else " ").join(raw)
-            except TypeError:
-                raise DataError(f"a text is a string or a list of words, not {type(raw).__name__}") from None
-        ids = self.tokenizer.encode(lower(raw) if self.lowercase else raw)
+        ids = self.tokenizer.encode(self.text(raw))
         if not len(ids):
             raise DataError(f"the text {raw!r} is empty")
         return ids
 
+    def text(self, raw: Any) -> str:
+        """Return a text, or words or characters put together, as they are read."""
+        return as_text(raw, self.tokenizer.kind, self.lowercase)
+
     def as_mapping(self) -> dict[str, Any]:
         """Kind and settings."""
         return {"kind": self.kind, "lowercase": self.lowercase}
+
+
+def as_text(raw: Any, tokenizer: str, lowercase: bool) -> str:
+    """Return a text, or a list of words or characters put together for a kind of tokenizer.
+
+    Raises: DataError if it is neither.
+    """
+    if not isinstance(raw, str):
+        try:
+            raw = ("" if tokenizer == "char" else " ").join(raw)
+        except TypeError:
+            raise DataError(f"a text is a string or a list of words, not {type(raw).__name__}") from None
+    return lower(raw) if lowercase else raw
 
 
 class NumbersInput(Input):

@@ -10,7 +10,7 @@ from recurra.errors import DataError
 __all__ = ["need"]
 
 WHAT_FOR = {
-    "pandas": ("reading tables", "pandas"),
+    "pandas": ("reading series", "pandas"),
     "soundfile": ("reading sounds", "soundfile"),
     "kaldi_native_fbank": ("reading sounds", "kaldi-native-fbank"),
     "scipy": ("changing the rate of sounds", "scipy"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from recurra.data.examples.config import DatasetConfig
 from recurra.data.examples.examples import Examples
-from recurra.data.examples.inputs import Input, NumbersInput, TextInput, lower
+from recurra.data.examples.inputs import Input, NumbersInput, TextInput, as_text
 from recurra.data.examples.pictures import PictureInput
 from recurra.data.examples.sound import SoundInput
 from recurra.data.examples.targets import Labels, StepLabels, Target, TextTarget
@@ -48,9 +48,7 @@ def make_input(config: DatasetConfig, train: Examples, notes: list[str]) -> Inpu
         notes.append(f"inputs are read by {kind}: {reason}")
     if config.task == "tag":
         _check_steps(kind, train)
-    texts = _texts(train.inputs, kind)
-    if config.lowercase:
-        texts = [lower(text) for text in texts]
+    texts = [as_text(raw, kind, config.lowercase) for raw in train.inputs]
     return TextInput(build_tokenizer(kind, texts, vocab=vocab, unknown=True), lowercase=config.lowercase)
 
 
@@ -94,8 +92,8 @@ def unseen_note(tokenizer: Tokenizer, raws: Sequence[Any], where: str, lowercase
     if not tokenizer.can_miss:
         return None
     unseen, total = Counter[str](), 0
-    for text in _texts(raws, tokenizer.kind):
-        shown = lower(text) if lowercase else text
+    for raw in raws:
+        shown = as_text(raw, tokenizer.kind, lowercase)
         unseen.update(tokenizer.unseen(shown))
         total += len(tokenizer.lookup(shown))
     if not unseen:
@@ -130,11 +128,6 @@ def _pair_kind(texts: Sequence[Any]) -> tuple[str, str]:
 
 def _mean_words(texts: Sequence[Any]) -> float:
     return sum(len(text.split() if isinstance(text, str) else text) for text in texts) / len(texts)
-
-
-def _texts(raws: Sequence[Any], kind: str) -> list[str]:
-    glue = "" if kind == "char" else " "
-    return [raw if isinstance(raw, str) else glue.join(raw) for raw in raws]
 
 
 def _check_steps(kind: str, train: Examples) -> None:

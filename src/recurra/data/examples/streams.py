@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.data.examples.batches import ExampleBatch, pad
+from recurra.data.examples.batches import ExampleBatch
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.inputs import Input
 from recurra.data.examples.targets import StepLabels, Target
 from recurra.errors import DataError
 
-__all__ = ["BucketStream", "batches", "encode"]
+__all__ = ["BucketStream", "encode"]
 
 BATCHES_PER_CHUNK = 50
 """Batches that are sorted by length together: more leave less padding, fewer more of chance."""
@@ -105,19 +105,6 @@ def encode(examples: Examples, input: Input, target: Target | None = None) -> li
             )
         encoded.append((x, y))
     return encoded
-
-
-def batches(encoded: Sequence[Any], rows: int, input: Input | None = None) -> Iterator[ExampleBatch]:
-    """Yield encoded inputs without targets, sorted by length, `rows` at a time; their ``numbers`` tell the order.
-
-    Args:
-        input: how to put them side by side; needed for pictures alone.
-    """
-    order = np.argsort([_length(x) for x in encoded], kind="stable")
-    collate = pad if input is None else input.collate
-    for start in range(0, len(order), rows):
-        numbers = order[start : start + rows]
-        yield ExampleBatch(collate([encoded[n] for n in numbers]), None, torch.from_numpy(numbers))
 
 
 def _length(encoded: Any) -> int:

@@ -25,7 +25,7 @@ class SeriesConfig:
     """Which columns of a table are series, what is to be forecast, and from how much.
 
     Args:
-        source: a CSV file, one row for each time; TSV and Parquet by their endings.
+        source: a CSV file, one row for each time; TSV by its ending.
         time: column of dates or rising numbers. Default: one called date, time, timestamp, month or the like.
         target: column to be forecast, or several, separated by commas. Default: the last column.
         series: column that names the series, where the file holds several.

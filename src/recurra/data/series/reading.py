@@ -86,10 +86,8 @@ def _read_frame(source: str) -> Any:
     if not path.is_file():
         raise DataError(f"there is no file {source}; give a CSV file with one row for each time")
     try:
-        if path.suffix == ".parquet":
-            return pandas.read_parquet(path)
         frame = pandas.read_csv(path, sep=ENDINGS.get(path.suffix, ","), skipinitialspace=True)
-    except (ValueError, ImportError, OSError) as error:  # pandas' own errors of parsing are ValueErrors
+    except (ValueError, OSError) as error:  # pandas' own errors of parsing are ValueErrors
         raise DataError(f"cannot read {source} as a table: {str(error).splitlines()[0]}") from None
     if frame.empty:
         raise DataError(f"{source} holds no rows; give a CSV file with one row for each time")

@@ -37,7 +37,6 @@ class LanguageTask(Task):
     model_settings = ModelConfig
     training_settings = TrainingConfig
     model_class = LanguageModel
-    measure = "perplexity"
 
     model: LanguageModel
     data: Corpus
