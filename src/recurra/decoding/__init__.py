@@ -3,11 +3,16 @@
 Nothing here knows a model. The seam is one function, ``step(token (B,), state) -> (logits (B, V), state)``.
 """
 
-from recurra.decoding.generate import Draw, Prefill, Step, generate, make_generators
+from recurra.decoding.controls import Control, Controlled, ControlledState
+from recurra.decoding.generate import Draw, generate, make_generators
 from recurra.decoding.sampling import Sampler
+from recurra.decoding.steps import Prefill, Step, read_by_steps
 from recurra.decoding.stopping import StopMatcher, TextStream, stream_texts
 
 __all__ = [
+    "Control",
+    "Controlled",
+    "ControlledState",
     "Draw",
     "Prefill",
     "Sampler",
@@ -16,5 +21,6 @@ __all__ = [
     "TextStream",
     "generate",
     "make_generators",
+    "read_by_steps",
     "stream_texts",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 
 from recurra.decoding.sampling import Sampler
+from recurra.decoding.steps import Prefill, Step, read_by_steps
 from recurra.errors import ShapeError
 from recurra.state import select
 
-__all__ = ["Draw", "Prefill", "Step", "generate", "make_generators"]
-
-Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""token (B,) int64 and a state of B rows -> logits (B, V) of the next token, state."""
-
-Prefill = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""tokens (T, B) int64 and a state of B rows -> logits (B, V) of the token after the last, state."""
+__all__ = ["Draw", "generate", "make_generators"]
 
 
 class Draw(NamedTuple):
@@ -43,6 +38,7 @@ def generate(
     generators: Sequence[torch.Generator],
     sampler: Sampler | None = None,
     prefill: Prefill | None = None,
+    end: int | None = None,
 ) -> Iterator[Draw]:
     """Continue a prompt, and hand out each token as soon as it is drawn.
 
@@ -57,7 +53,8 @@ def generate(
         generators: one per row; their number is B.
         sampler: how to draw; default from the model's own distribution.
         prefill: reads the whole prompt at once, faster than `step`.
-    Returns: an iterator of `tokens` draws of B rows.
+        end: a token that ends its row; all that the row holds behind it is that token again.
+    Returns: an iterator of `tokens` draws of B rows, fewer where all rows have ended.
     Raises: ShapeError if prompt and generators do not fit.
     Gradient: none.
     """
@@ -65,7 +62,7 @@ def generate(
         raise ShapeError(f"a prompt is (tokens, rows) with one token at least, not {tuple(prompt.shape)}")
     if prompt.shape[1] not in (1, len(generators)):
         raise ShapeError(f"the prompt has {prompt.shape[1]} rows for {len(generators)} generators; give 1, or as many")
-    return _draws(step, state, prompt, tokens, list(generators), sampler or Sampler(), prefill)
+    return _draws(step, state, prompt, tokens, list(generators), sampler or Sampler(), prefill, end)
 
 
 @torch.no_grad()
@@ -77,23 +74,23 @@ def _draws(
     generators: list[torch.Generator],
     sampler: Sampler,
     prefill: Prefill | None,
+    end: int | None,
 ) -> Iterator[Draw]:
-    logits, state = prefill(prompt, state) if prefill else _read(step, prompt, state)
+    logits, state = (prefill or read_by_steps(step))(prompt, state)
     rows = len(generators)
     if len(logits) != rows:
         logits = logits.expand(rows, -1)
         state = select(state, torch.zeros(rows, dtype=torch.int64))
+    ended = torch.zeros(rows, dtype=torch.bool, device=logits.device)
     for drawn in range(1, tokens + 1):
         ids = sampler.draw(logits, generators)
+        if end is not None:
+            ids = torch.where(ended, end, ids)
+            ended = ended | (ids == end)
         yield Draw(ids, state)
-        if drawn < tokens:
-            logits, state = step(ids, state)
-
-
-def _read(step: Step, prompt: Tensor, state: Any) -> tuple[Tensor, Any]:
-    for token in prompt:
-        logits, state = step(token, state)
-    return logits, state
+        if drawn == tokens or (end is not None and bool(ended.all())):
+            return
+        logits, state = step(ids, state)
 
 
 def _mix(seed: int, sample: int) -> int:

@@ -84,20 +84,25 @@ class TextStream:
 
 
 def stream_texts(
-    draws: Iterable[Draw], decode: Callable[[list[int]], bytes], *, stops: Sequence[str] = ()
+    draws: Iterable[Draw],
+    decode: Callable[[list[int]], bytes],
+    *,
+    stops: Sequence[str] = (),
+    end: int | None = None,
 ) -> Iterator[list[str]]:
-    """Turn draws into text, row by row, until all rows have met a stop text or the draws end.
+    """Turn draws into text, row by row, until all rows have met a stop text or their end, or the draws end.
 
     Args:
         draws: what `generate` makes.
         decode: bytes of ids; those of two sequences, one after the other, are the bytes of both together.
+        end: the token that ends a row; it is no text.
     Returns: an iterator of the new text of each row, which may be empty.
     """
     rows: list[TextStream] = []
     for draw in draws:
         ids = draw.ids.tolist()
         rows = rows or [TextStream(stops) for _ in ids]
-        yield [row.push(decode([token])) for row, token in zip(rows, ids, strict=True)]
-        if all(row.stopped for row in rows):
-            return
+        yield ["" if token == end else row.push(decode([token])) for row, token in zip(rows, ids, strict=True)]
+        if all(row.stopped or token == end for row, token in zip(rows, ids, strict=True)):
+            break
     yield [row.close() for row in rows]

@@ -1,6 +1,6 @@
 """The models of the tasks as estimators of scikit-learn; public as `recurra.sklearn`."""
 
-from recurra.data.examples.libraries import need
+from recurra.libraries import need
 
 need("sklearn")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from recurra.data.examples import Examples
-from recurra.data.examples.libraries import need
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.labels import all_labels, majority, score_labels
 from recurra.evaluation.sampling import check_assessable, sample
+from recurra.libraries import need
 
 __all__ = ["assess_classifier", "naive_bayes"]
 

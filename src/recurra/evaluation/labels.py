@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recurra.data.examples.libraries import need
+from recurra.libraries import need
 
 __all__ = ["LabelScores", "all_labels", "majority", "score_labels"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.data.examples import Examples
-from recurra.data.examples.libraries import need
 from recurra.evaluation.sampling import sample
+from recurra.libraries import need
 
 __all__ = ["nearest_pictures", "nearest_texts"]
 

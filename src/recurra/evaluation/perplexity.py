@@ -123,14 +123,15 @@ def measure(
         for k in range(len(stream)):
             batch = stream[k]
             reset = None if batch.reset is None else batch.reset.to(device)
-            features, state = model.features(batch.inputs.to(device), state, reset=reset)
-            raw, targets = features.raw, batch.targets.to(device)
-            if last_only:
-                raw, targets = raw[-1:], targets[-1:]
+            reading, state = model.read(batch.inputs.to(device), state, reset=reset)
+            targets = batch.targets.to(device).flatten()
             counted = targets >= 0
-            rows, wanted = raw[counted], targets[counted]
-            for piece in row_pieces(len(rows), len(model.vocabulary), rows.shape[1]):
-                logits = model.project(rows[piece])
+            if last_only:
+                counted[: -batch.inputs.shape[1]] = False
+            steps = counted.nonzero().squeeze(1)
+            wanted = targets[steps]
+            for piece in row_pieces(len(steps), len(model.vocabulary), reading.features.shape[-1]):
+                logits = reading.logits(steps[piece])
                 total_nats += float(cross_entropy(logits, wanted[piece], reduction="sum"))
                 correct += int((logits.argmax(-1) == wanted[piece]).sum())
             count += wanted.numel()

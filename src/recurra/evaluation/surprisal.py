@@ -58,12 +58,12 @@ def surprisals(
     try:
         for batch in stream:
             reset = None if batch.reset is None else batch.reset.to(device)
-            features, state = model.features(batch.inputs.to(device), state, reset=reset)
+            reading, state = model.read(batch.inputs.to(device), state, reset=reset)
             targets = batch.targets[:, 0].to(device)
-            counted = targets != NOTHING
-            rows, wanted = features.raw[counted, 0], targets[counted].unsqueeze(1)
-            for piece in row_pieces(len(rows), len(model.vocabulary), rows.shape[1]):
-                surprise = model.project(rows[piece]).double().log_softmax(-1) / -np.log(2)
+            steps = (targets != NOTHING).nonzero().squeeze(1)
+            wanted = targets[steps].unsqueeze(1)
+            for piece in row_pieces(len(steps), len(model.vocabulary), reading.features.shape[-1]):
+                surprise = reading.logits(steps[piece]).double().log_softmax(-1) / -np.log(2)
                 bits.append(surprise.gather(1, wanted[piece]).squeeze(1).cpu().numpy())
                 top = surprise.topk(k, largest=False)
                 best.append(top.indices.cpu().numpy())

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from recurra.data.examples import ExampleBatch, Examples
-from recurra.data.examples.libraries import need
 from recurra.errors import RecurraError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
 from recurra.evaluation.sampling import check_assessable
+from recurra.libraries import need
 from recurra.models.prediction import evaluating
 
 __all__ = ["assess_writer", "score_texts"]

@@ -69,11 +69,7 @@ def _stream(
 ) -> Iterator[list[str]]:
     check_at_least(1, tokens=tokens, samples=samples)
     sampler, ids = from_mapping(Sampler, sampling), _read_prompt(model, prompt)
-
-    def prefill(tokens_T1: Tensor, state: Any) -> tuple[Tensor, Any]:
-        features, state = model.features(tokens_T1, state)
-        return model.project(features.raw[-1]), state
-
+    end = model.vocabulary.end
     was_training = model.training
     model.eval()
     try:
@@ -84,11 +80,11 @@ def _stream(
             tokens=tokens,
             generators=make_generators(seed, samples),
             sampler=sampler,
-            prefill=prefill,
+            prefill=model.prefill,
+            end=end,
         )
-        yield from stream_texts(
-            draws, model.vocabulary.decode_bytes, stops=[stop] if isinstance(stop, str) else list(stop)
-        )
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=stops, end=end)
     finally:
         model.train(was_training)
 

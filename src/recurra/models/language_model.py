@@ -18,6 +18,7 @@ from recurra.layers import LockedDropout, Stack, projected_cross_entropy
 from recurra.layers.regularisation import draw_words, embed, masked
 from recurra.layers.stack import StackNoise
 from recurra.models.config import ModelConfig, choose_config
+from recurra.models.reading import Reading
 from recurra.models.stepping import ModelStepper
 
 if TYPE_CHECKING:
@@ -150,6 +151,16 @@ class LanguageModel(nn.Module):
         """Return (logits (T, B, V) of each next token, the state after the window); arguments as `features`."""
         features, state = self.features(tokens, state, reset=reset)
         return self.project(features.dropped), state
+
+    def read(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Reading, Any]:
+        """Read a window (T, B) as `step` reads token by token: what evaluation, scoring and prompts go through."""
+        features, state = self.features(tokens, state, reset=reset)
+        return Reading(features.raw, self.project), state
+
+    def prefill(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read a prompt (T, B) at once: logits (B, V) of the token after its last, and the state there."""
+        reading, state = self.read(tokens, state)
+        return self.project(reading.features[-1]), state
 
     def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Read one token per row, in constant memory: token (B,) int64 and B rows -> logits (B, V), next state.

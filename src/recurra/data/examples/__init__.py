@@ -6,7 +6,6 @@ from recurra.data.examples.dataset import Dataset
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.formats import input_from_mapping, load_formats, save_formats, target_from_mapping
 from recurra.data.examples.inputs import Input, NumbersInput, TextInput
-from recurra.data.examples.libraries import need
 from recurra.data.examples.pictures import PictureInput, read_picture
 from recurra.data.examples.reading import read_examples
 from recurra.data.examples.sound import SoundInput, read_sound
@@ -35,7 +34,6 @@ __all__ = [
     "input_from_mapping",
     "load_examples",
     "load_formats",
-    "need",
     "pad",
     "read_examples",
     "read_picture",

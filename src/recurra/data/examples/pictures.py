@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from recurra.config import check_at_least
 from recurra.data.examples.batches import Padded
 from recurra.data.examples.inputs import Input
-from recurra.data.examples.libraries import need
 from recurra.errors import ConfigError, DataError
+from recurra.libraries import need
 
 __all__ = ["PICTURES", "PictureInput", "Shape", "picture_shape", "read_picture"]
 

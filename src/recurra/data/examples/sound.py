@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recurra.config import check_at_least
 from recurra.data.examples.inputs import Input
-from recurra.data.examples.libraries import need
 from recurra.errors import ConfigError, DataError
+from recurra.libraries import need
 
 __all__ = ["SOUNDS", "Sound", "SoundInput", "read_sound", "sound_rate"]
 

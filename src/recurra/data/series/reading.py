@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.data.examples.libraries import need
 from recurra.data.series.config import Series, SeriesConfig
 from recurra.data.series.times import Clock, time_text
 from recurra.errors import DataError, nearest
+from recurra.libraries import need
 
 __all__ = ["Table", "read_series"]
 
