@@ -42,7 +42,7 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
     if backend == "loop":
         return Path("loop", "asked for", run_loop)
     if backend == "library":
-        library = _library(cell, inputs)
+        library = _library(cell, inputs) or _at_once(cell, inputs)
         if library is None:
             raise EngineError(f"no kernel computes the step of {type(cell).__name__}; use backend='auto' or 'loop'")
         return library
@@ -52,7 +52,7 @@ def choose_path(cell: Any, inputs: Any, state: Any, backend: str = "auto") -> Pa
     if backend == "llvm":
         raise EngineError(f"the step of {type(cell).__name__} is not compiled: {found}; use backend='auto' or 'loop'")
     library = None if _is_transformed() else _library(cell, inputs)
-    return library or Path("loop", f"{found}; one Python call per step", run_loop)
+    return library or _at_once(cell, inputs) or Path("loop", f"{found}; one Python call per step", run_loop)
 
 
 def _library(cell: Any, inputs: Any) -> Path | None:
@@ -66,6 +66,19 @@ def _library(cell: Any, inputs: Any) -> Path | None:
     else:
         named = f"torch's CPU kernel '{kernel.name}'"
     return Path("library", f"{named} computes it", partial(run_kernel, kernel))
+
+
+def _at_once(cell: Any, inputs: Any) -> Path | None:
+    """Return the way of a cell that has one of its own through many steps."""
+    if not (isinstance(inputs, Tensor) and callable(getattr(cell, "run_steps", None))):
+        return None
+
+    def run(cell: Any, inputs: Tensor, state: Any, alive: Any = None, reset: Any = None, gate: Any = None) -> Any:
+        if gate is not None:  # it is the state between two steps whose gradient is scaled
+            return run_loop(cell, inputs, state, alive, reset, gate)
+        return cell.run_steps(inputs, state, alive, reset)
+
+    return Path("library", "operations of torch take all its steps at once", run)
 
 
 def _faster(cell: Any, inputs: Any, compiled: Path) -> Path:

@@ -85,8 +85,8 @@ def carried_state(model: LanguageModel, tokens: Tensor) -> Any:
 
 
 def by_layer(cell: Any, state: Any) -> list[Any]:
-    """Return the state of each layer of a stack, from the bottom up; of any other cell, its state alone."""
-    return list(state) if isinstance(cell, Stack) else [state]
+    """Return the state of each cell of a stack, from the bottom up; of any other cell, its state alone."""
+    return list(state[: cell.num_layers]) if isinstance(cell, Stack) else [state]
 
 
 def trained(model: nn.Module) -> list[Tensor]:

@@ -49,7 +49,7 @@ def read_pieces(model: Any, tokens: Tensor, rows: int, length: int) -> Subject:
     pieces = tokens.cpu()[starts + torch.arange(length).unsqueeze(1)]
     if not is_language:
         return Subject(model, pieces.detach())
-    return Subject(model.stack, still(model.embedding)(pieces).detach())
+    return Subject(model.stack.recurrence, still(model.embedding)(pieces).detach())
 
 
 def layers_of(cell: Any) -> list[Any]:

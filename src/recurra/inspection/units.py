@@ -12,7 +12,7 @@ from recurra.config import check_at_least
 from recurra.errors import DivergedError
 from recurra.inspection.features import readable_features
 from recurra.inspection.gates import record_gates
-from recurra.inspection.reading import carried_state, quiet, read_tokens, stretches
+from recurra.inspection.reading import by_layer, carried_state, quiet, read_tokens, stretches
 from recurra.models import LanguageModel
 from recurra.state import map_leaves, named_leaves
 
@@ -132,7 +132,7 @@ def measure_units(model: LanguageModel, tokens: Any, *, steps: int = 2000) -> Un
 def _watch(model: LanguageModel, text: Tensor, state: Any) -> list[_Layer]:
     """Read a text (T, R), layer by layer; the gates of all steps are then computed at once."""
     x, layers = model.embedding(text), []
-    for cell, current in zip(model.stack.cells, state, strict=True):
+    for cell, current in zip(model.stack.cells, by_layer(model.stack, state), strict=True):
         before, outputs, leaves = [], [], []
         for features in x:
             before.append(current)

@@ -7,6 +7,7 @@ from recurra.layers.projected_loss import projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import LockedDropout, Zoneout, embedding_dropout, weight_drop
 from recurra.layers.rnn import GRU, LSTM, RNN
 from recurra.layers.stack import Stack
+from recurra.layers.window_attention import Past, WindowAttention
 
 __all__ = [
     "ATTENTIONS",
@@ -19,8 +20,10 @@ __all__ = [
     "DotAttention",
     "LockedDropout",
     "Memory",
+    "Past",
     "Pooling",
     "Stack",
+    "WindowAttention",
     "Zoneout",
     "embedding_dropout",
     "projected_cross_entropy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from recurra.layers.regularisation import (
     masked,
     weight_drop,
 )
+from recurra.layers.window_attention import WindowAttention
 from recurra.state import map_leaves
 
 __all__ = ["Stack", "StackNoise"]
@@ -50,6 +52,8 @@ class Stack(nn.Module):
         dropout: probability of locked dropout between the layers, not after the last.
         weight_drop: probability that a recurrent weight is dropped, drawn once per call.
         zoneout: probability that an entry of the state is kept as it was, in every cell.
+        attention: looks back at the outputs of the last cell, and at the inputs of the stack that followed them; no
+            noise stands before it. Its state is the last of the stack's.
     Raises: ConfigError if an option can have no effect on these cells; ShapeError if their sizes do not fit.
     """
 
@@ -61,6 +65,7 @@ class Stack(nn.Module):
         dropout: float = 0.0,
         weight_drop: float = 0.0,
         zoneout: float = 0.0,
+        attention: WindowAttention | None = None,
     ) -> None:
         super().__init__()
         check_probability(dropout=dropout, weight_drop=weight_drop, zoneout=zoneout)
@@ -69,12 +74,25 @@ class Stack(nn.Module):
         self.dropout = LockedDropout(dropout)
         self.weight_drop = weight_drop
         self.zoneout = zoneout
+        self.attention = attention
         self._check_cells()
 
     @property
     def num_layers(self) -> int:
         """Number of cells."""
         return len(self.cells)
+
+    @property
+    def num_states(self) -> int:
+        """Number of states that are carried: one for each cell, and one for attention."""
+        return self.num_layers + (self.attention is not None)
+
+    @property
+    def recurrence(self) -> Stack:
+        """The stack without attention, which does nothing to the states of the cells."""
+        view = copy.copy(self)
+        view._modules = {**self._modules, "attention": None}
+        return view
 
     @property
     def input_size(self) -> Any:
@@ -95,15 +113,16 @@ class Stack(nn.Module):
         return size
 
     def zero_state(self, batch: int, backprop: Policy | None = None) -> tuple[Any, ...]:
-        """Return the states that the cells start from, a tuple from the bottom up.
+        """Return the states that the cells, and attention, start from, a tuple from the bottom up.
 
         Args:
             backprop: with what that policy carries beside them.
         """
-        states = tuple(cell.zero_state(batch) for cell in self._layers())
+        parts = [*self._layers(), *([] if self.attention is None else [self.attention])]
+        states = tuple(part.zero_state(batch) for part in parts)
         if backprop is None:
             return states
-        return tuple(backprop.start(cell, state) for cell, state in zip(self._layers(), states, strict=True))
+        return tuple(backprop.start(part, state) for part, state in zip(parts, states, strict=True))
 
     def draw(self, x: Tensor) -> StackNoise:
         """Draw what is locked over time for inputs like x (T, B, I): to be given to `forward` as often as one likes."""
@@ -130,19 +149,21 @@ class Stack(nn.Module):
         """Run all layers over x (T, B, I), one `scan` each; all arguments as there.
 
         Args:
-            backend: of all layers, or one for each.
+            backend: of all layers, or one for each. Attention takes its steps one by one where the last layer does.
             noise: what is locked over time, from `draw`; default drawn here.
         Returns: (outputs (T, B, O) of the last layer, the states of the layers).
         Raises: BackpropError if the policy cannot go through several layers.
         """
         if backprop is not None:
-            backprop.check_layers(self.num_layers)
+            backprop.check_layers(self.num_states)
         if state is None:
-            state = (None,) * self.num_layers
+            state = (None,) * self.num_states
         self._check_state(state)
-        states = []
+        states, bottom = [], x
         backends = (backend,) * self.num_layers if isinstance(backend, str) else backend
-        for layer, (cell, start, path) in enumerate(zip(self._layers(), state, backends, strict=True)):
+        for layer, (cell, start, path) in enumerate(
+            zip(self._layers(), state[: self.num_layers], backends, strict=True)
+        ):
             if layer:
                 x = masked(x, noise.between[layer]) if noise else self.dropout(x)
             if noise:
@@ -155,15 +176,25 @@ class Stack(nn.Module):
                 x = zero_padding(x, lengths)
             x = self._connect(x, outputs)
             states.append(end)
+        if self.attention is not None:
+            path = "loop" if backends[-1] == "loop" else "auto"
+            inputs = torch.cat([x, bottom], -1)
+            x, end = scan(
+                self.attention, inputs, state[-1], lengths=lengths, reset=reset, backprop=backprop, backend=path
+            )
+            states.append(end)
         return x, tuple(states)
 
     def step(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """Advance one time step without noise: x (B, I) and the states of the layers -> output (B, O), next states."""
         self._check_state(state)
-        states = []
-        for cell, old in zip(self._layers(), state, strict=True):
+        states, bottom = [], x
+        for cell, old in zip(self._layers(), state[: self.num_layers], strict=True):
             output, new = cell.step(x, old)
             x = self._connect(x, output)
+            states.append(new)
+        if self.attention is not None:
+            x, new = self.attention.step(torch.cat([x, bottom], -1), state[-1])
             states.append(new)
         return x, tuple(states)
 
@@ -202,8 +233,9 @@ class Stack(nn.Module):
         return x + output if self.residual and x.shape == output.shape else output
 
     def _check_state(self, state: tuple[Any, ...]) -> None:
-        if not isinstance(state, tuple) or len(state) != self.num_layers:
-            raise StateError(f"the state of this stack is a tuple of {self.num_layers} states, one per layer")
+        if not isinstance(state, tuple) or len(state) != self.num_states:
+            beside = "" if self.attention is None else " and one of attention"
+            raise StateError(f"the state of this stack is a tuple of {self.num_states} states, one per layer{beside}")
 
     def _check_cells(self) -> None:
         """A user's cell need not tell its sizes; what is told must fit."""
@@ -213,6 +245,14 @@ class Stack(nn.Module):
         for layer, ((_, below), (above, _)) in enumerate(pairwise(sizes), start=1):
             if below is not None and above is not None and below != above:
                 raise ShapeError(f"layer {layer} reads {above} features, but the layer below it gives {below}")
+        if self.attention is not None:
+            told = (
+                (sizes[-1][1], self.attention.size, "the last layer"),
+                (sizes[0][0], self.attention.values, "the input"),
+            )
+            for found, wanted, what in told:
+                if found is not None and found != wanted:
+                    raise ShapeError(f"attention reads {wanted} features of {what}, which has {found}")
         if self.residual and all(i is not None and o is not None and i != o for i, o in sizes):
             raise ConfigError(f"residual connections need a layer with inputs and outputs of one size; found {sizes}")
         if self.weight_drop and not all(map(has_recurrent_weight, self.cells)):

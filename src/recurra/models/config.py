@@ -31,6 +31,7 @@ class ModelConfig:
         zoneout: probability of keeping a state's entry as it was.
         tie: share the weights of the embedding and the output layer (Press & Wolf 2017).
         residual: add a layer's input to its output where sizes agree.
+        attention_window: steps that `recurra.nn.WindowAttention` above the layers looks back; 0 for none.
         embedding_std: standard deviation of the embedding at the start; default 1, with `tie` 0.06.
         init, recurrent_init: names of initialisers for W and U; default as the cell draws them.
     """
@@ -46,6 +47,7 @@ class ModelConfig:
     zoneout: float = 0.0
     tie: bool = False
     residual: bool = False
+    attention_window: int = 0
     embedding_std: float | None = None
     init: str | None = None
     recurrent_init: str | None = None
@@ -54,7 +56,7 @@ class ModelConfig:
         check_at_least(1, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
         if self.layers > MAX_LAYERS:
             raise ConfigError(f"'layers' must be at most {MAX_LAYERS}, not {self.layers}")
-        check_at_least(0, embedding_std=self.embedding_std)
+        check_at_least(0, embedding_std=self.embedding_std, attention_window=self.attention_window)
         check_probability(
             dropout=self.dropout,
             input_dropout=self.input_dropout or 0.0,

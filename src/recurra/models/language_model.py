@@ -14,7 +14,7 @@ from recurra.cells import initialise, make_cell
 from recurra.engine import Policy
 from recurra.engine.products import product
 from recurra.errors import ConfigError
-from recurra.layers import LockedDropout, Stack, projected_cross_entropy
+from recurra.layers import LockedDropout, Stack, WindowAttention, projected_cross_entropy
 from recurra.layers.regularisation import draw_words, embed, masked
 from recurra.layers.stack import StackNoise
 from recurra.models.config import ModelConfig, choose_config
@@ -70,12 +70,16 @@ class LanguageModel(nn.Module):
         cells = [make_cell(config.cell, i, o) for i, o in pairwise(sizes)]
         for cell in cells:
             initialise(cell, W=config.init, U=config.recurrent_init)
+        window, attention = config.attention_window, None
+        if window:
+            attention = WindowAttention(_output_size(Stack(cells), width), width, window)
         self.stack = Stack(
             cells,
             residual=config.residual,
             dropout=config.dropout,
             weight_drop=config.weight_drop,
             zoneout=config.zoneout,
+            attention=attention,
         )
         self.input_dropout = LockedDropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.dropout = LockedDropout(config.dropout)

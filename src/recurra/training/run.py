@@ -15,7 +15,7 @@ from recurra.data import Tokenizer
 from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
-from recurra.layers import Bidirectional, Stack
+from recurra.layers import Bidirectional, Stack, WindowAttention
 from recurra.training.answering import AnsweringTask
 from recurra.training.config import RunConfig
 from recurra.training.task import Progress, Task
@@ -126,9 +126,10 @@ class Run:
 
     @property
     def cells(self) -> list[nn.Module]:
-        """The recurrent cells of the model, from the input up; of two directions the forward one first."""
+        """The cells of the model, from the input up; of two directions the forward one first, attention last."""
         parts: list[Any] = [part for part in self.model.modules() if isinstance(part, Stack | Bidirectional)]
-        return [cell for part in parts for cell in part.cells]
+        cells = [cell for part in parts for cell in part.cells]
+        return cells + [part for part in self.model.modules() if isinstance(part, WindowAttention)]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

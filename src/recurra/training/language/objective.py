@@ -60,7 +60,7 @@ def check_policy(model: LanguageModel, config: TrainingConfig, batch: Batch) -> 
     Raises: BackpropError if it cannot, or not within the budget.
     """
     (loss, scans), stack = config.policy.within, model.stack
-    scans.check_layers(stack.num_layers)
+    scans.check_layers(stack.num_states)
     if stack.num_layers == 1:
         with torch.random.fork_rng():
             cell = weight_drop(stack.cells[0], stack.weight_drop) if stack.weight_drop else stack.cells[0]
