@@ -201,6 +201,31 @@ def test_info_describes_the_run(cli, run):
     assert "perplexity" in text
 
 
+def test_attention_from_training_to_every_reader(cli, text, tmp_path, quick):
+    run = tmp_path / "run"
+    assert cli("train", text, "--out", run, *quick, "--attention-window", 5, "--dropout", 0.1).status == 0
+    assert cli("train", "--resume", run, "--steps", 14).status == 0
+    # an LSTM's h and c, five places of h and x, and which of them are filled; four bytes each
+    assert json.loads(cli("info", run, "--json").out)["state_bytes"] == 4 * (2 * 12 + 5 * (12 + 12 + 1))
+    assert "WindowAttention: library" in cli("explain", run).out
+    assert len(cli("generate", run, "--prompt", "the cat", "--tokens", 20, "--samples", 2).out) > 20
+    for reader in ("evaluate", "score"):
+        assert cli(reader, run, text).status == 0
+    stream, row = (
+        json.loads(cli("evaluate", run, text, "--json", *more).out)["loss_nats"]
+        for more in ((), ("--batch", 4, "--warmup", 200))
+    )
+    assert stream == pytest.approx(row, rel=1e-2)
+
+
+def test_a_window_of_attention_that_cannot_be(cli, text, tmp_path, quick):
+    result = cli("train", text, "--out", tmp_path / "run", *quick, "--attention-window", "-1")
+    assert (result.status, "'attention_window' must be at least 0, not -1" in result.line) == (2, True)
+    result = cli("train", "--task", "classify", text, "--out", tmp_path / "run", "--attention-window", "4")
+    assert (result.status, "attention_window" in result.line or "attention-window" in result.line) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_explain_a_cell_and_a_run(cli, run):
     assert json.loads(cli("explain", "lstm", "--json").out)["path"] == "llvm"
     assert "product 64 -> 192" in cli("explain", "gru").out

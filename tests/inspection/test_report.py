@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from recurra.data import Corpus
 from recurra.engine import parse_policy
@@ -79,3 +80,21 @@ def test_a_text_must_be_long_enough(run):
 )  # fmt: skip
 def test_the_window_of_a_policy(policy, window):
     assert report._window_of(parse_policy(policy)) == window
+
+
+def test_attention_above_the_layers_is_in_nobodys_way(tmp_path):
+    """It does nothing to the states of layers, so they are what is measured; gradients come through it."""
+    corpus = Corpus.from_text(TEXT, tokenizer="char", name="cats")
+    settings = {"batch": 2, "backprop": "8", "steps": 2, "threads": 1, "device": "cpu"}
+    found = []
+    for window in (0, 6):
+        torch.manual_seed(0)
+        model = LanguageModel(corpus.vocabulary, cell="gru", hidden=6, attention_window=window)
+        run = Trainer(model, corpus, out=tmp_path / f"{window}", reporter=Reporter(), **settings).fit()
+        found.append(report.inspect_run(run))
+    assert not found[1].notes
+    assert [len(each.unrolled.layers) for each in found] == [1, 1]
+    assert len(found[1].unrolled.gradients) == len(found[1].flow.layers) == 1
+    assert len(found[1].spectrum.jacobians) == 1
+    assert found[1].flow.layers[0].norms != found[0].flow.layers[0].norms
+    assert found[1].cost.points[0].memory_bytes > found[0].cost.points[0].memory_bytes

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from recurra import cells
-from recurra.engine import Truncated, scan
-from recurra.errors import ConfigError, EngineError, ShapeError, StateError
-from recurra.nn import Stack, Zoneout
+from recurra.engine import Online, Truncated, scan
+from recurra.errors import BackpropError, ConfigError, EngineError, ShapeError, StateError
+from recurra.nn import Stack, WindowAttention, Zoneout
 from recurra.state import detach, map_leaves, named_leaves
 
 T, B, I, H = 7, 3, 3, 5
@@ -37,6 +37,7 @@ STACKS = {
     "zoneout inside": lambda: Stack([Zoneout(cells.LSTM(I, H, **FLOAT64), c=0.5, h=0.1), cells.GRU(H, H, **FLOAT64)]),
     "user": lambda: Stack([Leak(I), cells.GRU(I, I, **FLOAT64), Leak(I)], residual=True),
     "nested": lambda: Stack([STACKS["plain"](), cells.GRU(H, H, **FLOAT64)]),
+    "attention": lambda: Stack([cells.LSTM(I, H, **FLOAT64)], attention=WindowAttention(H, I, 3).double()),
 }
 
 
@@ -125,7 +126,8 @@ def test_truncation_equals_an_explicit_detach(stack, close, gradients):
 
 
 def test_sizes(stack):
-    assert stack.num_layers == len(stack.zero_state(2)) == len(stack.cells)
+    assert stack.num_layers == len(stack.cells)
+    assert stack.num_states == len(stack.zero_state(2)) == len(stack.cells) + (stack.attention is not None)
     outputs, state = stack(some_x())
     assert [leaf.shape for leaf in named_leaves(state).values()] == [
         leaf.shape for leaf in named_leaves(warm(stack)).values()
@@ -139,6 +141,18 @@ def test_a_plain_stack_is_one_scan_after_another(close):
     below, first = scan(stack.cells[0], x)
     above, second = scan(stack.cells[1], below)
     close(stack(x), (above, (first, second)))
+
+
+def test_attention_reads_the_last_outputs_and_the_inputs_without_noise(close):
+    """Dropout between the layers does not come between them and attention, and the cells do not know of it."""
+    attention = WindowAttention(H, I, 3).double()
+    stack = Stack([cells.GRU(I, H, **FLOAT64), cells.GRU(H, H, **FLOAT64)], dropout=0.5, attention=attention)
+    x, noise = some_x(), stack.draw(some_x())
+    below, states = stack.recurrence(x, noise=noise)
+    above, past = scan(attention, torch.cat([below, x], -1))
+    close(stack(x, noise=noise), (above, (*states, past)))
+    assert stack.recurrence.attention is None
+    assert stack.attention is attention
 
 
 def test_residual_adds_the_input_of_each_layer_that_fits(close):
@@ -208,6 +222,10 @@ def test_what_cannot_be_built():
         Stack([lstm], residual=True)
     with pytest.raises(ConfigError, match="weight_drop"):
         Stack([lstm, Leak(H)], weight_drop=0.5)
+    with pytest.raises(ShapeError, match=f"attention reads 9 features of the last layer, which has {H}"):
+        Stack([lstm], attention=WindowAttention(9, I, 3))
+    with pytest.raises(ShapeError, match=f"attention reads 9 features of the input, which has {I}"):
+        Stack([lstm], attention=WindowAttention(H, 9, 3))
     for option in ("dropout", "weight_drop", "zoneout"):
         with pytest.raises(ConfigError, match="probability"):
             Stack([lstm], **{option: 1.0})
@@ -220,6 +238,11 @@ def test_what_cannot_be_run():
         stack(x, stack.zero_state(B)[:1])
     with pytest.raises(StateError, match="tuple of 2 states"):
         stack.step(x[0], list(stack.zero_state(B)))
+    watching = Stack([cells.LSTM(I, H)], attention=WindowAttention(H, I, 3))
+    with pytest.raises(StateError, match="tuple of 2 states, one per layer and one of attention"):
+        watching(x, watching.zero_state(B)[:1])
+    with pytest.raises(BackpropError, match="this stack has 2"):
+        watching(x, backprop=Online())
     with pytest.raises(ShapeError, match="lengths"):
         stack(x, lengths=torch.tensor([1]))
     with pytest.raises(EngineError, match="Leak"):

@@ -31,6 +31,7 @@ EXTRAS = {
     "residual": {"layers": 2, "residual": True},
     "tied": {"tie": True},
     "zoneout": {"layers": 2, "zoneout": 0.2},
+    "attention": {"layers": 2, "attention_window": 4},
 }
 
 

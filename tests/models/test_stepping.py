@@ -86,3 +86,17 @@ def test_a_token_that_is_none_is_refused():
         for number in (-1, 11):
             with pytest.raises(IndexError):
                 model.step(torch.tensor([number]), model.zero_state(1))
+
+
+def test_attention_takes_the_ordinary_steps_and_says_nothing(capfd):
+    model = language_model(attention_window=3)
+    state = model.zero_state(2)
+    with torch.no_grad():
+        for token in torch.randint(11, (5, 2)):
+            wanted = ordinary(model, token, state)
+            found = model.step(token, state)
+            for leaf, other in zip(named_leaves(found).values(), named_leaves(wanted).values(), strict=True):
+                assert torch.equal(leaf, other)
+            state = found[1]
+        assert model._stepper(token, state) is None
+    assert capfd.readouterr() == ("", "")

@@ -13,6 +13,7 @@ from recurra.engine import Truncated
 from recurra.engine.policies.recompute import fold_by_schedule
 from recurra.errors import BackpropError, ConfigError
 from recurra.models import LanguageModel
+from recurra.state import named_leaves
 from recurra.training import Trainer, TrainingConfig
 from recurra.training.language import count_steps, make_stream
 from recurra.training.language.objective import _unrolling, check_policy, objective
@@ -112,6 +113,20 @@ def test_influences_are_carried_from_window_to_window(corpus):
     assert_alike(total, torch.autograd.grad(loss, list(model.stack.parameters())), 1e-9)
 
 
+@pytest.mark.parametrize("backprop", ["checkpointed:150KB:200", "unbiased:8", "truncated:6,16", "random:8"])
+def test_attention_goes_with_every_policy_of_several_layers(corpus, backprop):
+    """What is recomputed gives the whole gradient; of the others, the same steps one by one do."""
+    model = {**NOISY, "layers": 1, "attention_window": 12}
+    other = (
+        {"backprop": "full:200"} if backprop.startswith("checkpointed") else {"backprop": backprop, "backend": "loop"}
+    )
+    loss, found, state = gradients(corpus, model, backprop=backprop)
+    whole, expected, end = gradients(corpus, model, **other)
+    assert loss == pytest.approx(float(whole), rel=1e-9)
+    assert_alike(found, expected, 1e-9)
+    assert_alike(named_leaves(state).values(), named_leaves(end).values(), 1e-9)
+
+
 def test_what_a_budget_costs_is_said_beforehand(corpus):
     model = LanguageModel(corpus.tokenizer, hidden=16)
     config = TrainingConfig.of(batch=4, backprop="checkpointed:150KB:100")
@@ -130,6 +145,7 @@ def test_what_a_budget_costs_is_said_beforehand(corpus):
 @pytest.mark.parametrize(
     ("model", "message"),
     [({"layers": 2, **{k: v for k, v in DIAGONAL.items() if k != "layers"}}, "this stack has 2"),
+     ({**DIAGONAL, "attention_window": 4}, "this stack has 2"),
      ({"cell": "lstm"}, "LSTM is none"), ({**DIAGONAL, "cell": "indrnn", "weight_drop": 0.2}, "weight drop")],
 )  # fmt: skip
 def test_what_cannot_be_learned_online_is_said_before_a_run_exists(corpus, tmp_path, model, message):

@@ -111,6 +111,7 @@ def test_resume_in_mid_epoch_equals_never_having_stopped(tmp_path, tokenizer, pa
         {"patience": 1},
         {"model": {"cell": "gru", "layers": 2, "residual": True, "zoneout": 0.1}},
         {"model": {"tie": True, "weight_drop": 0.3, "embedding_dropout": 0.2}},
+        {"model": {"attention_window": 12, "weight_drop": 0.3, "dropout": 0.2}, "ar": 1.0, "tar": 1.0},
     ],
     ids=str,
 )
@@ -413,6 +414,7 @@ MODEL_CHANGES = {
     "zoneout": 0.5,
     "tie": True,
     "residual": True,
+    "attention_window": 3,
     "embedding_std": 0.5,
     "init": "xavier",
     "recurrent_init": "orthogonal",
