@@ -204,7 +204,6 @@ def test_info_describes_the_run(cli, run):
 def test_attention_from_training_to_every_reader(cli, text, tmp_path, quick):
     run = tmp_path / "run"
     assert cli("train", text, "--out", run, *quick, "--attention-window", 5, "--dropout", 0.1).status == 0
-    assert cli("train", "--resume", run, "--steps", 14).status == 0
     # an LSTM's h and c, five places of h and x, and which of them are filled; four bytes each
     assert json.loads(cli("info", run, "--json").out)["state_bytes"] == 4 * (2 * 12 + 5 * (12 + 12 + 1))
     assert "WindowAttention: library" in cli("explain", run).out

@@ -26,7 +26,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("zoneout", float, "Probability of keeping a state's entry as it was."),
     ("tie/no-tie", bool, "Share the weights of embedding and output layer."),
     ("residual/no-residual", bool, "Add a layer's input to its output."),
-    ("attention-window", int, "Attend to so many past steps, above the layers; 0 for none."),
+    ("attention-window", int, "Past steps that attention above the layers looks back at; 0 for none."),
     ("init", str, "Initialisation of input weights: uniform, xavier, orthogonal, identity."),
     ("recurrent-init", str, "The same of recurrent weights."),
     ("tokenizer", str, "char, byte, word or bpe."),

@@ -166,4 +166,5 @@ def _last(past: Past, starts: Tensor | None, steps: int | Tensor, window: int) -
     if texts is None:
         return Past(h, x, seen)
     gone = texts != texts[:, -1:]
-    return Past(*(leaf.masked_fill(gone.unsqueeze(-1), 0) for leaf in (h, x)), seen.masked_fill(gone, 0))
+    h, x = (leaf.masked_fill(gone.unsqueeze(-1), 0) for leaf in (h, x))
+    return Past(h, x, seen.masked_fill(gone, 0))

@@ -1,4 +1,4 @@
-"""Human numbers in words: six published models, and one of our own.
+"""Human numbers in words: six published models, and two of our own.
 
 The protocol is that of chapter 12 of fastai/fastbook (Howard & Gugger 2020): 63,095 tokens, vocabulary 30, 64 units,
 64 rows side by side, the first 80 % to train on and the last 20 % to validate on; Adam with a one-cycle schedule. The
@@ -83,8 +83,15 @@ def counting() -> RunConfig:
     return replace(base, recipe="counting", model=model, training=replace(base.training, epochs=50, shuffle=True))
 
 
+def counting_attention() -> RunConfig:
+    """Ours with attention to what followed in the last 32 words, about four numbers."""
+    base = counting()
+    return replace(base, recipe="counting-attention", model=replace(base.model, attention_window=32))
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "counting": counting,
+    "counting-attention": counting_attention,
     "counting-1": model_1,
     "counting-3": model_3,
     "counting-4": model_4,
