@@ -87,7 +87,7 @@ class Online(Policy):
         if layers > 1:
             raise BackpropError(
                 f"online back-propagation is exact for one recurrent layer, and this stack has {layers}; "
-                f"take --layers 1, or another --backprop such as checkpointed:64MB"
+                f"take --layers 1 and no attention, or another --backprop such as checkpointed:64MB"
             )
 
     def start(self, cell: Any, state: Any) -> Influenced:
