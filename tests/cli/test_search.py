@@ -32,7 +32,7 @@ def test_generate_prints_the_best_text(cli, run):
         ["--best", "2"],
         ["--length-penalty", "3"],
         ["--groups", "4", "--diversity", "3"],
-        ["--tokens", "3"],
+        ["--tokens", "1"],
         ["--stop", "t"],
     ],
     ids=" ".join,

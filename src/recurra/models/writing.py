@@ -75,10 +75,13 @@ def _read_again(decoder: Decoder, state: DecoderState, texts: Sequence[tuple[int
     """Return where each row looked (S, P) while it wrote its text."""
     if decoder.attention is None:
         return [None] * len(texts)
-    before = [torch.tensor([decoder.end, *tokens[:-1]]) for tokens in texts]
-    weights = decoder.read(pad_sequence(before).to(decoder.bias.device), state).weights
-    assert weights is not None
-    return [weights[: len(tokens), row] for row, tokens in enumerate(texts)]
+    before = pad_sequence([torch.tensor([decoder.end, *tokens[:-1]]) for tokens in texts])
+    looked: list[Tensor] = []
+    for token in before.to(decoder.bias.device):
+        _, weights, state = decoder.read_one(token, state)
+        assert weights is not None
+        looked.append(weights)
+    return [torch.stack([weights[row] for weights in looked[: len(ids)]]) for row, ids in enumerate(texts)]
 
 
 def _by_row(found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]], count: int) -> list[Script]:
