@@ -136,3 +136,11 @@ def test_a_file_with_other_steps_is_refused(cli, made, tmp_path):
     result = cli("predict", run, days)
     assert result.status == 2
     assert "apart" in result.line
+
+
+def test_a_beam_is_for_tasks_that_write(cli, made):
+    data, run = made
+    for command in ("predict", "evaluate"):
+        result = cli(command, run, data, "--beam", "4")
+        assert result.status == 2
+        assert "a run of --task forecast writes none" in result.line

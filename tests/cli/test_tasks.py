@@ -142,6 +142,22 @@ def test_commands_for_language_models_say_so(cli, runs, command):
     assert "recurra predict" in result.line
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_a_beam_is_for_tasks_that_write(cli, runs, task, command):
+    data, run = runs(task)
+    result = cli(command, run, data, "--beam", "4")
+    assert result.status == 2
+    assert f"a run of --task {task} writes none" in result.line
+
+
+def test_a_beam_describes_pictures(cli, runs):
+    data, run = runs("caption")
+    rows = [json.loads(line) for line in cli("predict", run, data, "--beam", "2", "--best", "2").out.splitlines()]
+    assert [row["rank"] for row in rows] == [1, 2] * 24
+    assert cli("evaluate", run, data, "--beam", "2").status == 0
+
+
 def test_a_language_model_answers_nothing(cli, run, text):
     result = cli("predict", run, text)
     assert result.status == 2

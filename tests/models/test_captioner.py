@@ -50,3 +50,13 @@ def test_the_longest_of_training_bounds_a_caption():
     with torch.no_grad():
         model.decoder.bias[model.target.end] = -torch.inf
     assert len(model.predict([draw(0, np.random.default_rng(0))])[0].tokens) == 10
+
+
+def test_a_beam_describes_pictures_too():
+    model = captioner(SHAPES, max_length=6).double()
+    pictures = [draw(kind, np.random.default_rng(0)) for kind in range(3)]
+    greedy, found = model.predict(pictures), model.predict(pictures, beam=4)
+    assert all(a.nats <= b.nats + 1e-9 for a, b in zip(found, greedy, strict=True))
+    assert [written.attention.shape for written in found] == [
+        (len(written.tokens), model.encoder.places) for written in found
+    ]

@@ -5,6 +5,7 @@ import torch
 from writers import close, collate, text_to_text, train
 
 from recurra.data.examples import NumbersInput
+from recurra.decoding import Beam
 from recurra.engine import Online, Truncated
 from recurra.errors import ConfigError, DataError
 from recurra.models import EncoderDecoder
@@ -120,3 +121,35 @@ def test_short_texts_are_reversed(settings):
     train(model, words, [word[::-1] for word in words], steps=250, batch=32)
     fresh = ["abd", "dca", "ba", "c", "bbd"]
     assert [written.text for written in model.predict(fresh)] == [word[::-1] for word in fresh]
+
+
+def test_a_beam_is_never_less_probable_and_names_the_next_best():
+    model = text_to_text(hidden=12)
+    with torch.no_grad():
+        model.decoder.projection *= 3
+        model.decoder.bias[model.target.end] = -2.0
+    greedy = model.predict(WORDS)
+    assert [written.tokens for written in model.predict(WORDS, beam=1)] == [written.tokens for written in greedy]
+    for batch in (1, 5):
+        found = model.predict(WORDS, beam=Beam(width=4, best=3), batch=batch)
+        assert all(a.nats <= b.nats + 1e-9 for a, b in zip(found, greedy, strict=True))
+        assert any(a.nats < b.nats - 0.1 for a, b in zip(found, greedy, strict=True))
+        for word, written in zip(WORDS, found, strict=True):
+            nats = [written.nats, *(other.nats for other in written.others)]
+            assert nats == sorted(nats)
+            assert len(nats) == 3
+            assert written.attention.shape == (len(written.tokens), len(word))
+    assert [len(written.others) for written in model.predict(WORDS, beam=4)] == [0] * len(WORDS)
+
+
+def test_the_length_penalty_makes_texts_longer():
+    model = text_to_text(hidden=12)
+    short = model.predict(WORDS, beam=4)
+    long = model.predict(WORDS, beam=Beam(width=4, length_penalty=2.0))
+    assert sum(len(written.tokens) for written in long) > sum(len(written.tokens) for written in short)
+
+
+def test_a_beam_wider_than_the_vocabulary_is_refused():
+    model = text_to_text()
+    with pytest.raises(ConfigError, match=r"a beam of 50 is wider than the vocabulary of \d+ tokens"):
+        model.predict(WORDS, beam=50)

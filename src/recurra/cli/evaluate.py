@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
+from recurra.cli.search import beam_options, take_beam
 from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
     from recurra.data import Tokens
+    from recurra.decoding import Beam
     from recurra.training import Run
 
 PARTS = ("train", "valid", "test", "all")
@@ -24,6 +26,7 @@ EXAMPLES = """
 Examples:
   recurra evaluate runs/shakespeare-lstm other.txt --json
   recurra evaluate runs/reviews-lstm test.tsv
+  recurra evaluate runs/french-gru test.tsv --beam 4
 """
 
 
@@ -34,6 +37,7 @@ Examples:
 @click.option("--batch", default=1, show_default=True, help="Rows to cut the text into, for speed.")
 @click.option("--warmup", default=0, show_default=True, help="Tokens before its own that each row reads, uncounted.")
 @click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
+@beam_options("length_penalty")
 @click.option("--skip-bad", is_flag=True, help="Leave out examples that cannot be used, and say so.")
 @trust_options
 @json_option
@@ -49,6 +53,7 @@ def command(
     trust: bool,
     cell: str | None,
     as_json: bool,
+    **search: Any,
 ) -> None:
     """Measure how well RUN predicts CORPUS: a file, a folder, - for stdin, `counting`, or what it was trained on.
 
@@ -66,14 +71,17 @@ def command(
     check_at_least(0, warmup=warmup)
     if reset_every is not None and (batch > 1 or warmup):
         raise ConfigError("--reset-every already reads many pieces side by side; drop --batch and --warmup")
+    beam = take_beam(search)
     loaded = Run.load(run, cell=cell, trust=trust)
     if loaded.config.task != "lm":
         if part == "test" and loaded.config.task != "forecast":
             raise ConfigError("only series are split off a test part; give a file to test on")
         if part == "all" or batch > 1 or warmup or reset_every:
             raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
-        _assess(loaded, corpus, part, skip_bad, as_json)
+        _assess(loaded, corpus, part, skip_bad, as_json, beam)
         return
+    if beam is not None:
+        raise ConfigError("--beam is for tasks that write texts, and a language model is measured on a text; drop it")
     tokens = _tokens(loaded, corpus, part)
     with progress_bar("evaluating") as progress:
         score = evaluate(
@@ -95,9 +103,10 @@ def command(
     )
 
 
-def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool) -> None:
+def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool, beam: Beam | None) -> None:
     if source is not None and part is not None:
         raise ConfigError("--part chooses from what the run was trained on; give it or a file, not both")
+    run.answering_task.check_beam(run, beam)
     questions = None
     if source is not None:
         with progress_bar("reading") as progress:
@@ -106,7 +115,7 @@ def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_j
             print(note, file=sys.stderr)
     name = (part or "valid") if source is None else "stdin" if source == "-" else Path(source).stem
     with progress_bar("evaluating") as progress:
-        assessment = run.assess(questions, name=name, progress=progress)
+        assessment = run.assess(questions, name=name, beam=beam, progress=progress)
     if as_json:
         print_json(assessment.as_mapping())
     else:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
+from recurra.cli.search import beam_options, check_no_draws, take_beam
 from recurra.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from recurra.decoding import Beam
+    from recurra.models import LanguageModel
 
 EXAMPLE = """
 \b
@@ -27,6 +33,7 @@ Example:
 @click.option("--top-k", type=int, help="Draw from the K most likely tokens only.")
 @click.option("--top-p", type=float, help="Draw from the fewest tokens whose probability reaches P.")
 @click.option("--greedy", is_flag=True, help="Always take the most likely token.")
+@beam_options("best", "length_penalty", "groups", "diversity")
 @click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--samples", default=1, show_default=True, help="How many texts to make, side by side.")
@@ -46,7 +53,7 @@ def command(
     as_json: bool,
     **sampling: Any,
 ) -> None:
-    """Continue a prompt with RUN; the text appears as it is made."""
+    """Continue a prompt with RUN; the text appears as it is made, or with --beam once it has been found."""
     from recurra.config import check_at_least
     from recurra.data import check_seen
     from recurra.models import generate_text, generate_texts
@@ -54,10 +61,15 @@ def command(
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
+    beam = take_beam(sampling)
+    check_no_draws(click.get_current_context(), beam)
     text = _prompt(prompt, prompt_file)
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
+    if beam is not None:
+        _search(loaded.model, text, beam, tokens=tokens, stop=stop, as_json=as_json)
+        return
     settings = {name: value for name, value in sampling.items() if value is not None}
     if samples == 1 and not as_json:
         for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
@@ -71,6 +83,22 @@ def command(
         return
     for number, sample in enumerate(made, 1):
         click.echo(f"--- {number}\n{sample}")
+
+
+def _search(
+    model: LanguageModel, prompt: str, beam: Beam, *, tokens: int, stop: tuple[str, ...], as_json: bool
+) -> None:
+    """Print the best texts that a beam finds; several with their log-probabilities."""
+    from recurra.models import search_texts
+
+    found = search_texts(model, prompt, tokens=tokens, stop=stop, **asdict(beam))
+    if as_json:
+        print_json({"prompt": prompt, "found": [text._asdict() for text in found]})
+    elif beam.best == 1:
+        click.echo(found[0].text)
+    else:
+        for number, (text, log_p, _) in enumerate(found, 1):
+            click.echo(f"--- {number}  ln p {log_p:.4f}\n{text}")
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:

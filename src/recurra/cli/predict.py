@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from recurra.cli.options import debug_option, progress_bar, run_argument, trust_options
+from recurra.cli.search import beam_options, take_beam
 from recurra.errors import ConfigError
 
 FORMATS = ("jsonl", "csv")
@@ -22,6 +23,7 @@ Examples:
   recurra predict runs/reviews-lstm new.txt
   cat names.txt | recurra predict runs/names-gru - --format csv
   recurra predict runs/digits-lstm recordings/ --out digits.jsonl
+  recurra predict runs/french-gru phrases.txt --beam 4 --best 3
 """
 
 
@@ -30,15 +32,24 @@ Examples:
 @click.argument("file")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to write. [default: by --out, or jsonl]")
 @click.option("--out", type=click.Path(), help="File to write. [default: stdout]")
+@beam_options("best", "length_penalty")
 @click.option("--skip-bad", is_flag=True, help="Leave out what cannot be read, and say so.")
 @trust_options
 @debug_option
 def command(
-    run: str, file: str, form: str | None, out: str | None, skip_bad: bool, trust: bool, cell: str | None
+    run: str,
+    file: str,
+    form: str | None,
+    out: str | None,
+    skip_bad: bool,
+    trust: bool,
+    cell: str | None,
+    **search: Any,
 ) -> None:
     """Let RUN answer FILE: a text with an input on each line, a table, a folder of sounds or pictures, or - for stdin.
 
-    Writes a line of JSON for each answer, in the order of the file; progress goes to stderr.
+    Writes a line of JSON for each answer, in the order of the file; with --best N several for each input, with their
+    ranks. Progress goes to stderr.
     """
     from recurra.checkpoint import write_atomically
     from recurra.training import Run
@@ -46,13 +57,15 @@ def command(
     if out is not None and Path(out).exists():
         raise ConfigError(f"{out} exists already; choose another --out")
     form = form or ("csv" if out is not None and out.endswith(".csv") else "jsonl")
+    beam = take_beam(search)
     loaded = Run.load(run, cell=cell, trust=trust)
+    loaded.answering_task.check_beam(loaded, beam)
     with progress_bar("reading") as progress:
         questions = loaded.read(file, answered=False, skip_bad=skip_bad, progress=progress)
     for note in questions.notes:
         print(note, file=sys.stderr)
     with progress_bar("predicting") as progress:
-        rows = loaded.answering_task.answer(loaded, questions, progress)
+        rows = loaded.answering_task.answer(loaded, questions, progress, beam)
     text = _as_csv(rows) if form == "csv" else "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     if out is None:
         click.echo(text, nl=False)

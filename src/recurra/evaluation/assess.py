@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recurra.data.examples import Examples
+from recurra.decoding import Beam
 from recurra.errors import ConfigError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.classification import assess_classifier
@@ -22,7 +23,12 @@ WAYS: dict[str, Callable[..., Assessment]] = {
 
 
 def assess(
-    model: Any, examples: Examples, *, train: Examples, progress: Callable[[int, int], None] | None = None
+    model: Any,
+    examples: Examples,
+    *,
+    train: Examples,
+    progress: Callable[[int, int], None] | None = None,
+    beam: Beam | None = None,
 ) -> Assessment:
     """Score a model on examples, as its task asks for.
 
@@ -31,10 +37,15 @@ def assess(
         examples: with targets.
         train: what it was trained on, which the baselines learn from.
         progress: called with (examples done, examples in all).
-    Raises: DataError if there is nothing to compare with; ConfigError for any other model.
+        beam: how to search for texts, of a model that writes them.
+    Raises: DataError if there is nothing to compare with; ConfigError for any other model, or a beam where none is.
     """
     kind = getattr(getattr(model, "target", None), "kind", None)
     if kind not in WAYS:
         known = "a classifier, a tagger, or one that writes texts"
         raise ConfigError(f"{type(model).__name__} says nothing that can be assessed here; give {known}")
-    return WAYS[kind](model, examples, train, progress)
+    if beam is None:
+        return WAYS[kind](model, examples, train, progress)
+    if kind != "text":
+        raise ConfigError(f"a beam searches for texts, and {type(model).__name__} writes none; leave it out")
+    return assess_writer(model, examples, train, progress, beam)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from recurra.data.examples import ExampleBatch, Examples
+from recurra.decoding import Beam
 from recurra.errors import RecurraError
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
@@ -27,7 +28,11 @@ ROWS = 64
 
 
 def assess_writer(
-    model: Any, examples: Examples, train: Examples, progress: Callable[[int, int], None] | None = None
+    model: Any,
+    examples: Examples,
+    train: Examples,
+    progress: Callable[[int, int], None] | None = None,
+    beam: Beam | None = None,
 ) -> Assessment:
     """Score a model that writes a text about each input.
 
@@ -38,12 +43,14 @@ def assess_writer(
     Args:
         train: what the baselines learn from.
         progress: called with (examples done, examples in all).
+        beam: how to search for the texts; by default the most likely token is taken each time.
     Raises: DataError if there is nothing to compare with.
     """
     truth = check_assessable(examples)
     check_assessable(train)
     started = time.perf_counter()
-    predictions = model.predict(examples.inputs, progress=progress)
+    search = {} if beam is None else {"beam": beam}  # a model of the user's own need not know of beams
+    predictions = model.predict(examples.inputs, progress=progress, **search)
     seconds = time.perf_counter() - started
     metrics = score_texts([prediction.text for prediction in predictions], truth) | _loss(model, examples)
     guesses = _guesses(model.input, train, examples.inputs)

@@ -12,10 +12,12 @@ from recurra.models.forecasts import Forecast
 from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
 from recurra.models.loss import Loss
-from recurra.models.predictions import Classified, Tagged, Written
+from recurra.models.predictions import Alternative, Classified, Tagged, Written
+from recurra.models.searching import Found, search_texts
 from recurra.models.tagger import SequenceTagger, TaggerConfig
 
 __all__ = [
+    "Alternative",
     "Captioner",
     "CaptionerConfig",
     "Classified",
@@ -30,6 +32,7 @@ __all__ = [
     "Forecast",
     "Forecaster",
     "ForecasterConfig",
+    "Found",
     "LanguageModel",
     "Loss",
     "ModelConfig",
@@ -41,4 +44,5 @@ __all__ = [
     "Written",
     "generate_text",
     "generate_texts",
+    "search_texts",
 ]

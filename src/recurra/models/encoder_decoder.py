@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from recurra.config import check_at_least, check_choice, check_probability
 from recurra.data.examples import ExampleBatch, Input, Padded, TextTarget
+from recurra.decoding import Beam
 from recurra.engine import Policy
 from recurra.errors import DataError
 from recurra.layers import ATTENTIONS
@@ -20,8 +22,8 @@ from recurra.models.decoder import Decoder, DecoderState
 from recurra.models.encoder import Encoded, Encoder, EncoderConfig
 from recurra.models.loss import Loss
 from recurra.models.prediction import predict_in_batches
-from recurra.models.predictions import Written
-from recurra.models.writing import Script, write_greedily
+from recurra.models.predictions import Alternative, Written
+from recurra.models.writing import Script, write_by_beam, write_greedily
 
 __all__ = ["EncoderDecoder", "EncoderDecoderConfig"]
 
@@ -154,14 +156,31 @@ class EncoderDecoder(nn.Module):
         return self.decoder.loss(batch.targets, state, sampling=sampling, backprop=backprop, backend=backend)
 
     def predict(
-        self, inputs: Sequence[Any], *, batch: int = 64, progress: Callable[[int, int], None] | None = None
+        self,
+        inputs: Sequence[Any],
+        *,
+        beam: int | Beam | None = None,
+        batch: int = 64,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[Written]:
-        """Write the text of each input, as a user knows them; arguments as `predict_in_batches`."""
-        return predict_in_batches(self, self.input, inputs, self._write, batch=batch, progress=progress)
+        """Write the text of each input, as a user knows them; other arguments as `predict_in_batches`.
 
-    def _write(self, inputs: Padded) -> list[Written]:
-        state = self.start(inputs)
-        scripts = write_greedily(self.decoder, state, self._most_tokens(inputs))
+        Args:
+            beam: how to search for it, or only how wide; by default the most likely token is taken each time.
+        Raises: ConfigError for a beam wider than the vocabulary.
+        """
+        beam = Beam(width=beam) if isinstance(beam, int) else beam
+        if beam is not None:
+            beam.check_vocabulary(len(self.target))
+        write = partial(self._write, beam=beam)
+        return predict_in_batches(self, self.input, inputs, write, batch=batch, progress=progress)
+
+    def _write(self, inputs: Padded, beam: Beam | None = None) -> list[Written]:
+        state, longest = self.start(inputs), self._most_tokens(inputs)
+        if beam is None:
+            scripts = [[script] for script in write_greedily(self.decoder, state, longest)]
+        else:
+            scripts = write_by_beam(self.decoder, state, longest, beam)
         return [self._written(*pair) for pair in zip(scripts, _places(state, inputs.rows), strict=True)]
 
     def _most_tokens(self, inputs: Padded) -> Tensor:
@@ -170,11 +189,13 @@ class EncoderDecoder(nn.Module):
         most = torch.maximum(2 * read.to(self.longest.device) + SPARE, self.longest)
         return most if self.config.max_length is None else torch.full_like(most, self.config.max_length)
 
-    def _written(self, script: Script, places: int) -> Written:
+    def _written(self, scripts: Sequence[Script], places: int) -> Written:
+        script, *others = scripts
         tokens = script.tokens.tolist()
         attention = None if script.weights is None else script.weights[:, :places].double().cpu().numpy()
         symbols = [self.target.tokenizer.symbol(token) for token in tokens]
-        return Written(self.target.decode(tokens), script.nats, symbols, attention)
+        ranked = [Alternative(self.target.decode(other.tokens.tolist()), other.nats) for other in others]
+        return Written(self.target.decode(tokens), script.nats, symbols, attention, ranked)
 
 
 def _states(encoded: Encoded, places: int | None, backprop: Policy | None) -> tuple[Any, ...]:

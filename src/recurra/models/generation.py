@@ -15,7 +15,7 @@ from recurra.errors import VocabularyError
 if TYPE_CHECKING:
     from recurra.models.language_model import LanguageModel
 
-__all__ = ["generate_text", "generate_texts"]
+__all__ = ["generate_text", "generate_texts", "read_prompt"]
 
 
 def generate_text(
@@ -68,7 +68,7 @@ def _stream(
     sampling: dict[str, Any],
 ) -> Iterator[list[str]]:
     check_at_least(1, tokens=tokens, samples=samples)
-    sampler, ids = from_mapping(Sampler, sampling), _read_prompt(model, prompt)
+    sampler, ids = from_mapping(Sampler, sampling), read_prompt(model, prompt)
     end = model.vocabulary.end
     was_training = model.training
     model.eval()
@@ -89,7 +89,7 @@ def _stream(
         model.train(was_training)
 
 
-def _read_prompt(model: LanguageModel, prompt: str) -> Tensor:
+def read_prompt(model: LanguageModel, prompt: str) -> Tensor:
     """Return the ids of a prompt, (T, 1); the vocabulary's start where there are none."""
     vocabulary = model.vocabulary
     if vocabulary.unknown is None and (unseen := vocabulary.unseen(prompt)):

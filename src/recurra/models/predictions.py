@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Classified", "Tagged", "Written"]
+__all__ = ["Alternative", "Classified", "Tagged", "Written"]
 
 
 class Classified(NamedTuple):
@@ -46,6 +47,13 @@ class Tagged(NamedTuple):
         return self.labels
 
 
+class Alternative(NamedTuple):
+    """A text that could have been written, and the nats of all its tokens, the end included."""
+
+    text: str
+    nats: float
+
+
 class Written(NamedTuple):
     """A text.
 
@@ -54,12 +62,14 @@ class Written(NamedTuple):
         tokens: S of them as they stand in the vocabulary, the end included where it was reached.
         attention: (S, T) how much each input step, or place of a picture, counted for each token; None without
             attention.
+        others: the next best texts that a beam found, best first, as many as were asked for.
     """
 
     text: str
     nats: float
     tokens: list[str]
     attention: NDArray[Any] | None = None
+    others: Sequence[Alternative] = ()
 
     @property
     def said(self) -> str:

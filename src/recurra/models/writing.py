@@ -1,16 +1,20 @@
-"""Writing: the most likely token, again and again, many rows side by side."""
+"""Writing, many rows side by side: always the most likely token, or the most likely text that a beam finds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from recurra.decoding import Beam, beam_search
 from recurra.models.decoder import Decoder, DecoderState
 from recurra.state import select
 
-__all__ = ["Script", "write_greedily"]
+__all__ = ["Script", "write_by_beam", "write_greedily"]
 
 
 class Script(NamedTuple):
@@ -19,7 +23,7 @@ class Script(NamedTuple):
     Args:
         tokens: (S,) int64, the end included where it was reached.
         nats: of these tokens.
-        weights: (S, P) of the row's places; None without attention.
+        weights: (S, P) of the row's places; None without attention, and of all but the best of a beam.
     """
 
     tokens: Tensor
@@ -50,6 +54,34 @@ def write_greedily(decoder: Decoder, state: DecoderState, longest: Tensor) -> li
             kept = going.nonzero().squeeze(1)
             rows, token, state = rows[kept], token[kept], select(state, kept)
     return _by_row(found, len(longest))
+
+
+@torch.no_grad()
+def write_by_beam(decoder: Decoder, state: DecoderState, longest: Tensor, beam: Beam) -> list[list[Script]]:
+    """Write the best texts of each row that a beam finds, best first; arguments as `write_greedily`."""
+    prompt = torch.full_like(longest, decoder.end).unsqueeze(0)
+    found = beam_search(decoder.step, state, prompt, tokens=longest, end=decoder.end, **asdict(beam))
+    looked = _read_again(decoder, state, [row[0].tokens for row in found])
+    return [
+        [
+            Script(torch.tensor(tokens), -log_p, None if rank or weights is None else weights)
+            for rank, (tokens, log_p, _) in enumerate(row)
+        ]
+        for row, weights in zip(found, looked, strict=True)
+    ]
+
+
+def _read_again(decoder: Decoder, state: DecoderState, texts: Sequence[tuple[int, ...]]) -> list[Tensor] | list[None]:
+    """Return where each row looked (S, P) while it wrote its text."""
+    if decoder.attention is None:
+        return [None] * len(texts)
+    before = pad_sequence([torch.tensor([decoder.end, *tokens[:-1]]) for tokens in texts])
+    looked: list[Tensor] = []
+    for token in before.to(decoder.bias.device):
+        _, weights, state = decoder.read_one(token, state)
+        assert weights is not None
+        looked.append(weights)
+    return [torch.stack([weights[row] for weights in looked[: len(ids)]]) for row, ids in enumerate(texts)]
 
 
 def _by_row(found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]], count: int) -> list[Script]:

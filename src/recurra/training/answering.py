@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from recurra.decoding import Beam
+from recurra.errors import ConfigError
 from recurra.evaluation import Assessment
 from recurra.models.prediction import evaluating
 from recurra.training.config import ExamplesConfig
@@ -29,6 +31,8 @@ class AnsweringTask(Task):
 
     data: Any
     config: ExamplesConfig
+    writes: ClassVar[bool] = False
+    """Whether answers are texts, which a beam can search for."""
 
     def stream(self, epoch: int) -> Sequence[Any]:
         """Return the batches of an epoch."""
@@ -91,13 +95,28 @@ class AnsweringTask(Task):
 
     @classmethod
     @abstractmethod
-    def assess(cls, run: Run, questions: Any, progress: Progress | None = None) -> Assessment:
-        """Measure the model on questions with answers, beside the simplest ways to answer them."""
+    def assess(cls, run: Run, questions: Any, progress: Progress | None = None, beam: Beam | None = None) -> Assessment:
+        """Measure the model on questions with answers, beside the simplest ways to answer them.
+
+        Args:
+            beam: how to search for texts; by default the most likely token is taken each time.
+        """
 
     @classmethod
     @abstractmethod
-    def answer(cls, run: Run, questions: Any, progress: Progress | None = None) -> list[dict[str, Any]]:
-        """Return a row of named values for each answer, as JSON lines or a table hold them."""
+    def answer(
+        cls, run: Run, questions: Any, progress: Progress | None = None, beam: Beam | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a row of named values for each answer, as JSON lines or a table hold them; arguments as `assess`."""
+
+    @classmethod
+    def check_beam(cls, run: Run, beam: Beam | None) -> None:
+        """Raise ConfigError for a beam where answers are no texts, or wider than the vocabulary."""
+        if beam is None:
+            return
+        if not cls.writes:
+            raise ConfigError(f"a beam searches for texts, and a run of --task {cls.name} writes none; leave it out")
+        beam.check_vocabulary(len(run.model.target))
 
     @classmethod
     @abstractmethod

@@ -21,6 +21,7 @@ from recurra.data.examples import (
     read_examples,
     save_formats,
 )
+from recurra.decoding import Beam
 from recurra.errors import ConfigError
 from recurra.evaluation import Assessment, assess
 from recurra.models import (
@@ -159,18 +160,30 @@ class ExamplesTask(AnsweringTask):
         return replace(examples, notes=[*examples.notes, line])
 
     @classmethod
-    def assess(cls, run: Run, questions: Examples, progress: Progress | None = None) -> Assessment:
+    def assess(
+        cls, run: Run, questions: Examples, progress: Progress | None = None, beam: Beam | None = None
+    ) -> Assessment:
         """Measure the model beside baselines that learn from the training part."""
-        return assess(run.model, questions, train=run.data.train, progress=progress)
+        return assess(run.model, questions, train=run.data.train, progress=progress, beam=beam)
 
     @classmethod
-    def answer(cls, run: Run, questions: Examples, progress: Progress | None = None) -> list[dict[str, Any]]:
-        """Return a row for each example: what was read, or where it came from, and what the model says of it."""
-        predictions = run.model.predict(questions.inputs, progress=progress)
+    def answer(
+        cls, run: Run, questions: Examples, progress: Progress | None = None, beam: Beam | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a row for each example: what was read, or where it came from, and what the model says of it.
+
+        Of several texts for each, there is a row for each, with its rank.
+        """
+        search = {} if beam is None else {"beam": beam}
+        predictions = run.model.predict(questions.inputs, progress=progress, **search)
         rows = []
         for raw, place, prediction in zip(questions.inputs, questions.places, predictions, strict=True):
             read = {"input": raw} if isinstance(raw, str | list) else {"input": place}
-            rows.append({**read, **_said(prediction)})
+            if beam is None or beam.best == 1:
+                rows.append({**read, **_said(prediction)})
+                continue
+            for rank, said in enumerate([prediction, *prediction.others], start=1):
+                rows.append({**read, "rank": rank, **_said(said)})
         return rows
 
     @classmethod
@@ -199,6 +212,7 @@ class TranslateTask(ExamplesTask):
     """Many to many, not aligned: a text for a text."""
 
     name = "translate"
+    writes = True
     model_class = EncoderDecoder
     model_settings = EncoderDecoderConfig
 
@@ -207,6 +221,7 @@ class CaptionTask(ExamplesTask):
     """One to many: a text for a picture."""
 
     name = "caption"
+    writes = True
     model_class = Captioner
     model_settings = CaptionerConfig
 

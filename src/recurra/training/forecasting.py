@@ -19,6 +19,7 @@ from recurra.data.series import (
     read_series,
     time_text,
 )
+from recurra.decoding import Beam
 from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment, backtest
 from recurra.figures import BANDS, Fan, Trajectory, plot_forecast
@@ -177,7 +178,9 @@ class ForecastTask(AnsweringTask):
         return Histories(table.series, format, table.notes, answered=answered)
 
     @classmethod
-    def assess(cls, run: Run, questions: Windows, progress: Progress | None = None) -> Assessment:
+    def assess(
+        cls, run: Run, questions: Windows, progress: Progress | None = None, beam: Beam | None = None
+    ) -> Assessment:
         """Back-test the model: a forecast from every origin, beside the simplest ones."""
         found = backtest(run.model, questions, train=run.data.train, progress=progress)
         return Assessment(
@@ -185,7 +188,9 @@ class ForecastTask(AnsweringTask):
         )
 
     @classmethod
-    def answer(cls, run: Run, questions: Histories, progress: Progress | None = None) -> list[dict[str, Any]]:
+    def answer(
+        cls, run: Run, questions: Histories, progress: Progress | None = None, beam: Beam | None = None
+    ) -> list[dict[str, Any]]:
         """Return a row for each series, step and target that follows what was read."""
         rows = []
         forecasts = run.model.predict(questions.series, progress=progress)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recurra.checkpoint import RunDirectory
 from recurra.config import as_mapping
 from recurra.data import Tokenizer
+from recurra.decoding import Beam
 from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
@@ -98,21 +99,30 @@ class Run:
         """
         return self.answering_task.read(self, source, answered=answered, skip_bad=skip_bad, progress=progress)
 
-    def assess(self, questions: Any = None, *, name: str = "valid", progress: Progress | None = None) -> Assessment:
+    def assess(
+        self,
+        questions: Any = None,
+        *,
+        name: str = "valid",
+        beam: Beam | None = None,
+        progress: Progress | None = None,
+    ) -> Assessment:
         """Measure the model on questions beside the simplest ways to answer them, and draw what that shows.
 
         Args:
             questions: from `read`; default a part of the run's own data.
             name: of the pictures in the report, and of that part: train, valid, or of series test.
+            beam: how to search for texts, of a model that writes them.
         Raises: DataError for an empty part; ConfigError for a run of a language model, which
-            `recurra.evaluation.evaluate` measures on tokens.
+            `recurra.evaluation.evaluate` measures on tokens, or a beam where no texts are written.
         """
         task = self.answering_task
+        task.check_beam(self, beam)
         if questions is None:
             questions = getattr(self.data, name, ())
         if not len(questions):
             raise DataError(f"the {name} part of {self.path} is empty; give something else to measure it on")
-        assessment = task.assess(self, questions, progress)
+        assessment = task.assess(self, questions, progress, beam)
         task.draw(self, questions, assessment, name)
         return assessment
 
