@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from recurra.errors import ConfigError, CorpusError
 
 EXAMPLE = """
 \b
-Example:
+Examples:
   recurra generate runs/shakespeare-lstm --prompt "ROMEO:" --temperature 0.8
+  recurra generate runs/shakespeare-lstm --regex "[A-Z]{3,9}:" --samples 5
 """
 
 
@@ -26,8 +28,17 @@ Example:
 @click.option("--temperature", type=float, help="Below 1 bolder, above 1 wilder. [default: 1]")
 @click.option("--top-k", type=int, help="Draw from the K most likely tokens only.")
 @click.option("--top-p", type=float, help="Draw from the fewest tokens whose probability reaches P.")
+@click.option("--min-p", type=float, help="Draw from tokens at least P times as likely as the most likely one.")
+@click.option("--typical", type=float, help="Draw from the tokens of most usual surprise that together reach P.")
+@click.option("--repetition-penalty", type=float, metavar="X", help="Above 1: what came before is less likely.")
 @click.option("--greedy", is_flag=True, help="Always take the most likely token.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
+@click.option("--ban", multiple=True, metavar="TEXT", help="Never write this text; may be repeated.")
+@click.option("--force", metavar="TEXT", help="Begin with this text.")
+@click.option("--regex", metavar="RE", help="Write a text that matches, from its first character to its last.")
+@click.option(
+    "--json-schema", type=click.Path(), metavar="FILE", help="Write JSON that is valid by the schema in FILE."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--samples", default=1, show_default=True, help="How many texts to make, side by side.")
 @trust_options
@@ -41,10 +52,11 @@ def command(
     stop: tuple[str, ...],
     seed: int,
     samples: int,
+    json_schema: str | None,
     trust: bool,
     cell: str | None,
     as_json: bool,
-    **sampling: Any,
+    **given: Any,
 ) -> None:
     """Continue a prompt with RUN; the text appears as it is made."""
     from recurra.config import check_at_least
@@ -58,7 +70,9 @@ def command(
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
-    settings = {name: value for name, value in sampling.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if json_schema is not None:
+        settings["json_schema"] = _schema(json_schema)
     if samples == 1 and not as_json:
         for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
             click.echo(printable(piece) if sys.stdout.isatty() else piece, nl=False)
@@ -75,13 +89,32 @@ def command(
 
 def _prompt(prompt: str | None, file: str | None) -> str:
     if file is None:
+        if prompt == "":
+            raise ConfigError("the prompt is empty; leave --prompt out for a fresh start")
         return prompt or ""
     if prompt is not None:
         raise ConfigError("give --prompt or --prompt-file, not both")
+    text = _read(file, "the prompt")
+    if not text:
+        raise CorpusError(f"the prompt in {file} is empty; leave --prompt-file out for a fresh start")
+    return text
+
+
+def _schema(file: str) -> Any:
+    try:
+        schema = json.loads(_read(file, "the JSON schema"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the JSON schema in {file} is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ConfigError(f'the JSON schema in {file} must be an object, such as {{"type": "integer"}}')
+    return schema
+
+
+def _read(file: str, what: str) -> str:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode()
     except OSError as error:
-        raise CorpusError(f"cannot read the prompt in {file}: {error.strerror}") from error
+        raise CorpusError(f"cannot read {what} in {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"the prompt in {file} is not UTF-8 at byte {error.start}") from error
+        raise CorpusError(f"{what} in {file} is not UTF-8 at byte {error.start}") from error

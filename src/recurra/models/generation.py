@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from recurra.config import check_at_least, from_mapping
-from recurra.decoding import Sampler, generate, make_generators, stream_texts
-from recurra.errors import VocabularyError
+from recurra.decoding import Control, Controlled, Sampler, generate, make_generators, stream_texts
+from recurra.errors import ConfigError, VocabularyError, nearest
+from recurra.models.controlling import Wishes, make_controls
 
 if TYPE_CHECKING:
     from recurra.models.language_model import LanguageModel
@@ -25,7 +27,8 @@ def generate_text(
     tokens: int = 200,
     seed: int = 0,
     stop: str | Sequence[str] = (),
-    **sampling: Any,
+    controls: Sequence[Control] = (),
+    **settings: Any,
 ) -> Iterator[str]:
     """Continue a prompt; hand out the text as it is made.
 
@@ -33,10 +36,12 @@ def generate_text(
         prompt: without one, the model starts as after a line end.
         tokens: how many to make at most.
         stop: a text, or several, at which to stop; they are not handed out.
-        sampling: settings of `recurra.decoding.Sampler`.
-    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings.
+        controls: of your own.
+        settings: those of `recurra.decoding.Sampler` and of `recurra.models.Wishes`.
+    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings, and
+        for wishes that no text can have.
     """
-    for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, sampling):
+    for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, controls, settings):
         if piece:
             yield piece
 
@@ -49,11 +54,12 @@ def generate_texts(
     tokens: int = 200,
     seed: int = 0,
     stop: str | Sequence[str] = (),
-    **sampling: Any,
+    controls: Sequence[Control] = (),
+    **settings: Any,
 ) -> list[str]:
     """Continue a prompt several times, side by side; the first text is that of `generate_text`."""
     texts = [""] * samples
-    for pieces in _stream(model, prompt, samples, tokens, seed, stop, sampling):
+    for pieces in _stream(model, prompt, samples, tokens, seed, stop, controls, settings):
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
     return texts
 
@@ -65,28 +71,44 @@ def _stream(
     tokens: int,
     seed: int,
     stop: str | Sequence[str],
-    sampling: dict[str, Any],
+    controls: Sequence[Control],
+    settings: dict[str, Any],
 ) -> Iterator[list[str]]:
     check_at_least(1, tokens=tokens, samples=samples)
-    sampler, ids = from_mapping(Sampler, sampling), _read_prompt(model, prompt)
-    end = model.vocabulary.end
+    wishes, sampler = _sort(settings)
+    ids = _read_prompt(model, prompt)
+    stops = [stop] if isinstance(stop, str) else list(stop)
+    if stops and wishes.is_pattern:
+        raise ConfigError("a text to stop at would cut a match short; leave it out, or the pattern")
+    made, end = make_controls(model, wishes, tokens=tokens, controls=controls)
+    source = Controlled(model.step, model.prefill, made, len(model.vocabulary)) if made else model
     was_training = model.training
     model.eval()
     try:
         draws = generate(
-            model.step,
+            source.step,
             model.zero_state(1),
             ids,
             tokens=tokens,
             generators=make_generators(seed, samples),
             sampler=sampler,
-            prefill=model.prefill,
+            prefill=source.prefill,
             end=end,
         )
-        stops = [stop] if isinstance(stop, str) else list(stop)
         yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=stops, end=end)
     finally:
         model.train(was_training)
+
+
+def _sort(settings: dict[str, Any]) -> tuple[Wishes, Sampler]:
+    """Tell what is wished of the text from how tokens are drawn."""
+    wished = {field.name for field in fields(Wishes)}
+    known = wished | {field.name for field in fields(Sampler)}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"unknown setting '{name}'{nearest(name, known)}")
+    wishes = Wishes(**{name: value for name, value in settings.items() if name in wished})
+    return wishes, from_mapping(Sampler, {name: value for name, value in settings.items() if name not in wished})
 
 
 def _read_prompt(model: LanguageModel, prompt: str) -> Tensor:

@@ -1,0 +1,159 @@
+"""What a text may be, as an automaton that reads its bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.errors import ConfigError
+from recurra.libraries import need
+
+__all__ = ["DEAD", "START", "Automaton", "automaton_of_pattern", "avoiding", "both"]
+
+DEAD, START = 0, 1
+"""The state from which nothing is accepted, and the one before the first byte."""
+NOTHING = 256
+"""The id that the library takes for the end of a text; the others are the bytes."""
+LARGEST_REPETITION = 10_000
+
+
+class Automaton(NamedTuple):
+    """A deterministic automaton over bytes, with S states.
+
+    Args:
+        next: (S, 256) int32, the state after a byte.
+        accepting: (S,) bool, whether a text may end there.
+    """
+
+    next: NDArray[np.int32]
+    accepting: NDArray[np.bool_]
+
+
+def automaton_of_pattern(pattern: str) -> Automaton:
+    """Return what accepts the texts that match a regular expression from their first character to their last.
+
+    Args:
+        pattern: in the dialect of Rust's regex library, without look-around, back-references and word boundaries.
+    Raises: ConfigError if it is none, or too large; DataError if outlines-core is not installed.
+    """
+    library = need("outlines_core")
+    shown = pattern if len(pattern) <= 60 else pattern[:57] + "..."
+    if _largest_repetition(pattern) > LARGEST_REPETITION:
+        raise ConfigError(f"the pattern {shown!r} repeats something more than {LARGEST_REPETITION:,} times")
+    byte_tokens = library.Vocabulary(NOTHING, {bytes([byte]): [byte] for byte in range(256)})
+    try:
+        # The whole text is matched anyway, and the library knows no beginning.
+        index = library.Index(pattern.removeprefix("^"), byte_tokens)
+    except ValueError as error:
+        raise ConfigError(_what_is_wrong(shown, str(error))) from None
+    transitions = index.get_transitions()
+    first = index.get_initial_state()
+    number = {state: n for n, state in enumerate([first, *(s for s in transitions if s != first)], START)}
+    table = np.full((len(number) + 1, 256), DEAD, np.int32)
+    for state, row in transitions.items():
+        going = [(byte, number[after]) for byte, after in row.items() if byte != NOTHING]
+        if going:
+            table[number[state], [byte for byte, _ in going]] = [after for _, after in going]
+    accepting = np.zeros(len(table), np.bool_)
+    accepting[[number[state] for state in index.get_final_states()]] = True
+    return Automaton(table, accepting)
+
+
+def avoiding(texts: Sequence[str]) -> Automaton:
+    """Return what accepts every text that holds none of these.
+
+    Source: Aho & Corasick 1975.
+    """
+    if not all(texts):
+        raise ConfigError("a text to ban must not be empty")
+    children: list[dict[int, int]] = [{}, {}]
+    banned = {DEAD}
+    for text in texts:
+        state = START
+        for byte in text.encode():
+            if byte not in children[state]:
+                children[state][byte] = len(children)
+                children.append({})
+            state = children[state][byte]
+        banned.add(state)
+    table = np.full((len(children), 256), START, np.int32)
+    table[DEAD] = DEAD
+    suffix = {START: START}
+    # From the shortest beginnings of the texts to the longest: each goes on like its longest true end, but for its own.
+    for state in _by_depth(children):
+        if state != START:
+            table[state] = table[suffix[state]]
+        for byte, child in children[state].items():
+            suffix[child] = int(table[state, byte]) if state != START else START
+            table[state, byte] = child
+            if suffix[child] in banned:
+                banned.add(child)
+    lost = sorted(banned)
+    table[np.isin(table, lost)] = DEAD
+    table[lost] = DEAD
+    accepting = np.ones(len(table), np.bool_)
+    accepting[lost] = False
+    return Automaton(table, accepting)
+
+
+def both(one: Automaton, other: Automaton) -> Automaton:
+    """Return what accepts the texts that both accept."""
+    width = len(other.accepting)
+    numbers = {START * width + START: START}
+    pairs = [DEAD, START * width + START]
+    rows = [np.full(256, DEAD, np.int32)]
+    # Pairs are numbered as they are found; the loop ends when none is new.
+    while len(rows) < len(pairs):
+        a, b = divmod(pairs[len(rows)], width)
+        after = one.next[a].astype(np.int64) * width + other.next[b]
+        after[(one.next[a] == DEAD) | (other.next[b] == DEAD)] = DEAD
+        found, places = np.unique(after, return_inverse=True)
+        for pair in found.tolist():
+            if pair != DEAD and pair not in numbers:
+                numbers[pair] = len(pairs)
+                pairs.append(pair)
+        rows.append(np.array([numbers.get(pair, DEAD) for pair in found.tolist()], np.int32)[places])
+    a, b = np.divmod(np.array(pairs), width)
+    accepting = one.accepting[a] & other.accepting[b]
+    accepting[DEAD] = False
+    return Automaton(np.stack(rows), accepting)
+
+
+def _by_depth(children: list[dict[int, int]]) -> list[int]:
+    """Return the states of a tree, those nearest to its root first."""
+    order = [START]
+    for state in order:
+        order.extend(children[state].values())
+    return order
+
+
+def _what_is_wrong(pattern: str, message: str) -> str:
+    if "anchored universal start" in message:
+        return f"the pattern {pattern!r} has a ^, $ or \\b inside; leave it out: the whole text is matched anyway"
+    if "Found no transitions" in message:
+        return f"the pattern {pattern!r} cannot be matched: after some beginnings nothing may follow"
+    return (
+        f"the pattern {pattern!r} is no regular expression that can be used here; look for brackets that are not "
+        f"closed, look-around, back-references and \\b"
+    )
+
+
+def _largest_repetition(pattern: str) -> int:
+    """Return how often, at most, counted repetitions inside each other write out the same part of a pattern."""
+    opened, last, most = [1], 1, 1
+    for part in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", pattern, re.DOTALL):
+        if part == "(":
+            opened.append(1)
+        elif part == ")" and len(opened) > 1:
+            last = opened.pop()
+        elif len(part) > 1 and part[0] == "{":
+            last *= max([int(count) for count in re.findall(r"\d+", part)], default=1)
+        elif part not in "*+?":
+            last = 1
+        opened[-1] = max(opened[-1], last)
+        most = max(most, *opened)
+    return most
