@@ -117,8 +117,8 @@ def both(one: Automaton, other: Automaton) -> Automaton:
                 numbers[pair] = len(pairs)
                 pairs.append(pair)
         rows.append(np.array([numbers.get(pair, DEAD) for pair in found.tolist()], np.int32)[places])
-    a, b = np.divmod(np.array(pairs), width)
-    accepting = one.accepting[a] & other.accepting[b]
+    firsts, seconds = np.divmod(np.array(pairs), width)
+    accepting = one.accepting[firsts] & other.accepting[seconds]
     accepting[DEAD] = False
     return Automaton(np.stack(rows), accepting)
 

@@ -1,4 +1,4 @@
-"""Controls of single tokens: what came before is less likely, what is banned never comes, what is forced comes first."""
+"""Controls of single tokens: those that came before less likely, banned ones never, forced ones first."""
 
 from __future__ import annotations
 

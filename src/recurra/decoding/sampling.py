@@ -30,11 +30,11 @@ class Sampler:
         top_k: keep exactly the k most likely tokens; of equally likely ones those with the lowest id.
         top_p: keep the fewest tokens, the most likely first, whose probability reaches p.
         min_p: keep the tokens with p_i ≥ min_p · max p.
-        typical: keep the fewest tokens whose probability reaches this, those first whose surprisal -log p_i is nearest to
-            the entropy -Σ p log p; of equally near ones the most likely.
+        typical: keep the fewest tokens whose probability reaches this, those first whose surprisal -log p_i is nearest
+            to the entropy -Σ p log p; of equally near ones the most likely.
         greedy: always take the most likely token, the lowest id of equals.
-    Source: top-k Fan et al. 2018; top-p (nucleus) Holtzman et al. 2020; min-p Nguyen et al. 2024; typical Meister et al.
-        2022.
+    Source: top-k Fan et al. 2018; top-p (nucleus) Holtzman et al. 2020; min-p Nguyen et al. 2024; typical
+        Meister et al. 2022.
     """
 
     temperature: float = 1.0
@@ -49,6 +49,8 @@ class Sampler:
         check_at_least(1, top_k=self.top_k)
         if math.isinf(self.temperature):
             raise ConfigError(f"'temperature' must be finite, not {self.temperature}")
+        if self.greedy and (self.temperature not in (0, 1) or self._keeps):
+            raise ConfigError("greedy always takes the most likely token; leave out the other settings of sampling")
         for name in ("top_p", "min_p", "typical"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -58,6 +60,10 @@ class Sampler:
     def is_greedy(self) -> bool:
         """Whether nothing is left to chance."""
         return self.greedy or self.temperature == 0 or self.top_k == 1
+
+    @property
+    def _keeps(self) -> bool:
+        return any(setting is not None for setting in (self.top_k, self.top_p, self.min_p, self.typical))
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Return log-probabilities (..., V), float64, of logits (..., V); -inf for tokens that are never drawn.
@@ -71,7 +77,7 @@ class Sampler:
         scores = logits.double()
         # The largest score becomes 0 first, so that no temperature can overflow.
         scores = (scores - scores.amax(-1, keepdim=True)) / self.temperature
-        if any(setting is not None for setting in (self.top_k, self.top_p, self.min_p, self.typical)):
+        if self._keeps:
             ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
             kept = ordered.masked_fill(~self._kept(ordered), -math.inf)
             scores = torch.empty_like(scores).scatter_(-1, ids, kept)
@@ -115,7 +121,7 @@ class Sampler:
 
 
 def _typical(log_p: Tensor, mass: float) -> Tensor:
-    """Mark the log-probabilities (..., V), in falling order, that are nearest to their mean and together reach `mass`."""
+    """Mark the log-probabilities (..., V), in falling order, that are nearest to the mean and together reach `mass`."""
     p = log_p.exp()
     entropy = -(p * log_p.masked_fill(p == 0, 0.0)).sum(-1, keepdim=True)
     nearest = (log_p + entropy).abs().argsort(dim=-1, stable=True)

@@ -30,7 +30,7 @@ FORMATS = {
     "uuid": "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "email": r"[a-z0-9]+(?:[.-][a-z0-9]+)*@[a-z0-9]+(?:\.[a-z0-9]+)+",
 }
-REMARKS = set("$schema $id $comment title description default examples deprecated $defs definitions".split())
+REMARKS = {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"}
 KEYWORDS = {
     "string": {"minLength", "maxLength", "pattern", "format"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},

@@ -61,15 +61,18 @@ class TokenTable:
 
     def next(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Return the states (B,) int64 after tokens (B,) int64 below V."""
-        return self._next[self._find(states), tokens].long()
+        places = self._find(states)
+        return self._next[places, tokens].long()
 
     def rows(self, states: Tensor) -> Tensor:
         """Return the states (B, V) int32 after each token, from states (B,) int64."""
-        return self._next.index_select(0, self._find(states))
+        places = self._find(states)
+        return self._next.index_select(0, places)
 
     def needed(self, states: Tensor) -> Tensor:
         """Return the distances (B, V) int32 that each token would leave."""
-        return self._needed.index_select(0, self._find(states))
+        places = self._find(states)
+        return self._needed.index_select(0, places)
 
     def walk(self, tokens: Sequence[int]) -> int:
         """Return the state that tokens lead to from the first."""

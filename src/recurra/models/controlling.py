@@ -30,13 +30,15 @@ class Wishes:
 
     repetition_penalty: float | None = None
     ban: str | Sequence[str] = ()
-    force: str = ""
+    force: str | None = None
     regex: str | None = None
     json_schema: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.regex is not None and self.json_schema is not None:
             raise ConfigError("give a regular expression or a JSON schema, not both")
+        if self.force == "":
+            raise ConfigError("the text to begin with must not be empty")
 
     @property
     def is_pattern(self) -> bool:
@@ -47,7 +49,7 @@ class Wishes:
 def make_controls(
     model: LanguageModel, wishes: Wishes, *, tokens: int, controls: Sequence[Control] = ()
 ) -> tuple[tuple[Control, ...], int | None]:
-    """Return the controls that wishes amount to, in the order in which they are applied, and the token that ends a text.
+    """Return the controls that wishes amount to, in the order they are applied, and the token that ends a text.
 
     Args:
         tokens: how many a text may have at most.
@@ -58,7 +60,7 @@ def make_controls(
     vocabulary = model.vocabulary
     pieces = [vocabulary.decode_bytes([token]) for token in range(len(vocabulary))]
     ban = [wishes.ban] if isinstance(wishes.ban, str) else list(wishes.ban)
-    forced = _forced_ids(model, wishes.force, tokens)
+    forced = _forced_ids(model, wishes.force or "", tokens)
     made: list[Control] = []
     if wishes.repetition_penalty is not None:
         made.append(RepetitionPenalty(wishes.repetition_penalty, len(vocabulary)))
