@@ -18,7 +18,9 @@ patterns = st.recursive(
     lambda inner: (
         st.tuples(inner, inner).map("".join)
         | st.tuples(inner, inner).map(lambda two: f"(?:{two[0]}|{two[1]})")
-        | st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,3}"])).map(lambda two: f"(?:{two[0]}){two[1]}")
+        | st.tuples(inner, st.sampled_from(["*", "+", "?", "*?", "+?", "{2}", "{1,3}"])).map(
+            lambda two: f"(?:{two[0]}){two[1]}"
+        )
     ),
     max_leaves=6,
 )
@@ -65,6 +67,9 @@ def test_both_accepts_what_each_accepts(pattern, banned, several):
         ("(?=a)b", "no regular expression"),
         ("a{3,1}", "no regular expression"),
         ("b|^a", "inside"),
+        ("a$|b", "inside"),
+        (r"ab\b", "inside"),
+        ("a)(b", "no regular expression"),
         ("[a&&b]", "cannot be matched"),
         ("x{10001}", "10,000 times"),
         ("((ab){200}c){200}", "10,000 times"),
@@ -81,6 +86,13 @@ def test_patterns_that_cannot_be_used(pattern, says):
 def test_what_is_around_and_inside_a_pattern(pattern):
     assert accepts(automaton_of_pattern(pattern), "ab")
     assert not accepts(automaton_of_pattern(pattern), "abb")
+
+
+def test_a_space_behind_a_match():
+    automaton = automaton_of_pattern("ab|(ab )*", trailing_space=True)
+    assert [accepts(automaton, text) for text in ("", " ", "ab", "ab ", "ab ab ", "ab ab", "ab  ")] == [
+        True, True, True, True, True, False, True,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", [r"\{20000\}", "[{]20000}", "(a{100})(b{100})(c{100})"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from recurra.errors import ConfigError
 from recurra.libraries import need
 
-__all__ = ["DEAD", "START", "Automaton", "automaton_of_pattern", "avoiding", "both"]
+__all__ = ["DEAD", "START", "Automaton", "automaton_of_pattern", "avoiding", "body_of", "both"]
 
 DEAD, START = 0, 1
 """The state from which nothing is accepted, and the one before the first byte."""
 NOTHING = 256
 """The id that the library takes for the end of a text; the others are the bytes."""
 LARGEST_REPETITION = 10_000
+PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
+"""A part of a pattern: an escaped character, a class, a count, or any other character."""
+MARKS = {"^", "$", r"\A", r"\z", r"\b", r"\B", r"\<", r"\>"}
+"""What stands for a place and not for a character."""
 
 
 class Automaton(NamedTuple):
@@ -33,34 +37,51 @@ class Automaton(NamedTuple):
     accepting: NDArray[np.bool_]
 
 
-def automaton_of_pattern(pattern: str) -> Automaton:
+def automaton_of_pattern(pattern: str, *, trailing_space: bool = False) -> Automaton:
     """Return what accepts the texts that match a regular expression from their first character to their last.
 
     Args:
-        pattern: in the dialect of Rust's regex library, without look-around, back-references and word boundaries.
+        pattern: in the dialect of Rust's regex library, without look-around, back-references and word boundaries. The
+            zero character is never matched.
+        trailing_space: whether one space behind the match is accepted, too.
     Raises: ConfigError if it is none, or too large; DataError if outlines-core is not installed.
     """
     library = need("outlines_core")
-    shown = pattern if len(pattern) <= 60 else pattern[:57] + "..."
-    if _largest_repetition(pattern) > LARGEST_REPETITION:
-        raise ConfigError(f"the pattern {shown!r} repeats something more than {LARGEST_REPETITION:,} times")
+    body = body_of(pattern)
     byte_tokens = library.Vocabulary(NOTHING, {bytes([byte]): [byte] for byte in range(256)})
-    try:
-        # The whole text is matched anyway, and the library knows no beginning.
-        index = library.Index(pattern.removeprefix("^"), byte_tokens)
-    except ValueError as error:
-        raise ConfigError(_what_is_wrong(shown, str(error))) from None
-    transitions = index.get_transitions()
+    # By itself, as brackets that close what they did not open could make sense in others. Then with a zero character
+    # behind it: the library gives up longer matches for shorter ones, and so there is no match but the whole.
+    _compile(library, pattern, body, library.Vocabulary(NOTHING, {b"a": [0]}))
+    index = _compile(library, pattern, f"(?:{body}){' ?' if trailing_space else ''}\\x00", byte_tokens)
+    if index is None:
+        raise ConfigError(f"the pattern {_short(pattern)} cannot be matched: after some beginnings nothing may follow")
+    transitions, finals = index.get_transitions(), index.get_final_states()
     first = index.get_initial_state()
     number = {state: n for n, state in enumerate([first, *(s for s in transitions if s != first)], START)}
     table = np.full((len(number) + 1, 256), DEAD, np.int32)
-    for state, row in transitions.items():
-        going = [(byte, number[after]) for byte, after in row.items() if byte != NOTHING]
-        if going:
-            table[number[state], [byte for byte, _ in going]] = [after for _, after in going]
     accepting = np.zeros(len(table), np.bool_)
-    accepting[[number[state] for state in index.get_final_states()]] = True
+    for state, row in transitions.items():
+        going = [(byte, number[after]) for byte, after in row.items() if 0 < byte < NOTHING]
+        table[number[state], [byte for byte, _ in going]] = [after for _, after in going]
+        accepting[number[state]] = row.get(0) in finals
     return Automaton(table, accepting)
+
+
+def body_of(pattern: str) -> str:
+    """Return a pattern without the ^ and $ around it, which say nothing where the whole text is matched.
+
+    Raises: ConfigError for such marks inside, and for repetitions that are too large.
+    """
+    parts = PART.findall(pattern)
+    start, stop = int(parts[:1] == ["^"]), len(parts) - (parts[-1:] == ["$"])
+    parts = parts[start:stop]
+    if marks := sorted(MARKS & set(parts)):
+        raise ConfigError(
+            f"the pattern {_short(pattern)} has {marks[0]} inside; leave it out: all of a text is matched"
+        )
+    if _largest_repetition(parts) > LARGEST_REPETITION:
+        raise ConfigError(f"the pattern {_short(pattern)} repeats something more than {LARGEST_REPETITION:,} times")
+    return "".join(parts)
 
 
 def avoiding(texts: Sequence[str]) -> Automaton:
@@ -131,29 +152,35 @@ def _by_depth(children: list[dict[int, int]]) -> list[int]:
     return order
 
 
-def _what_is_wrong(pattern: str, message: str) -> str:
-    if "anchored universal start" in message:
-        return f"the pattern {pattern!r} has a ^, $ or \\b inside; leave it out: the whole text is matched anyway"
-    if "Found no transitions" in message:
-        return f"the pattern {pattern!r} cannot be matched: after some beginnings nothing may follow"
-    return (
-        f"the pattern {pattern!r} is no regular expression that can be used here; look for brackets that are not "
-        f"closed, look-around, back-references and \\b"
-    )
+def _compile(library: Any, pattern: str, body: str, vocabulary: Any) -> Any:
+    """Return the library's index, or None for a pattern or vocabulary that leaves it without a way to go on."""
+    try:
+        return library.Index(body, vocabulary)
+    except ValueError as error:
+        if "Found no transitions" in str(error):
+            return None
+        raise ConfigError(
+            f"the pattern {_short(pattern)} is no regular expression that can be used here; look for brackets that are "
+            f"not closed, look-around and back-references"
+        ) from None
 
 
-def _largest_repetition(pattern: str) -> int:
+def _largest_repetition(parts: Sequence[str]) -> int:
     """Return how often, at most, counted repetitions inside each other write out the same part of a pattern."""
     opened, last, most = [1], 1, 1
-    for part in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", pattern, re.DOTALL):
+    for part in parts:
         if part == "(":
             opened.append(1)
         elif part == ")" and len(opened) > 1:
             last = opened.pop()
         elif len(part) > 1 and part[0] == "{":
-            last *= max([int(count) for count in re.findall(r"\d+", part)], default=1)
+            last *= max([int(count[:12]) for count in re.findall(r"\d+", part)], default=1)
         elif part not in "*+?":
             last = 1
         opened[-1] = max(opened[-1], last)
         most = max(most, *opened)
     return most
+
+
+def _short(pattern: str) -> str:
+    return repr(pattern if len(pattern) <= 60 else pattern[:57] + "...")

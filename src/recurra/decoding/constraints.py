@@ -79,9 +79,7 @@ class Constraint(Control):
             ban: texts that it must not hold.
             trailing_space: whether a space behind the match is no part of it, for tokens that bring one.
         """
-        automaton = automaton_of_pattern(pattern)
-        if trailing_space:  # in brackets, now that the pattern by itself is known to be one
-            automaton = automaton_of_pattern(f"(?:{pattern.removeprefix('^')}) ?")
+        automaton = automaton_of_pattern(pattern, trailing_space=trailing_space)
         return cls(both(automaton, avoiding(ban)) if ban else automaton, pieces, tokens=tokens, never=never)
 
     def missing(self, ids: Sequence[int]) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recurra.config import LARGEST
-from recurra.decoding.automaton import DEAD, automaton_of_pattern
+from recurra.decoding.automaton import DEAD, automaton_of_pattern, body_of
 from recurra.errors import ConfigError, nearest
 
 __all__ = ["pattern_of_schema"]
@@ -185,7 +185,7 @@ def _string(schema: dict[str, Any], where: str) -> str:
         return f'"{FORMATS[schema["format"]]}"'
     if "pattern" not in schema:
         return f'"{CHARACTER}{_count(least, most)}"'
-    pattern = re.sub(r"(?<!\\)((?:\\\\)*)\$\Z", r"\1", str(schema["pattern"]).removeprefix("^"))
+    pattern = body_of(str(schema["pattern"]))
     automaton = automaton_of_pattern(pattern)
     # Inside quotes a quote, a backslash or a control character would be something else.
     if (automaton.next[:, [*range(32), ord('"'), ord("\\")]] != DEAD).any():
