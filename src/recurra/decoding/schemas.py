@@ -16,7 +16,8 @@ __all__ = ["pattern_of_schema"]
 COMMA = " ?, ?"
 CHARACTER = r'(?:[^"\\\x00-\x1F\x7F-\x9F]|\\["\\/bfnrt])'
 INTEGER = "(?:0|-?[1-9][0-9]*)"
-PLAIN = {"integer": INTEGER, "number": rf"(?:{INTEGER}(?:\.[0-9]+)?)", "boolean": "(?:true|false)", "null": "null"}
+NUMBER = r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)"
+PLAIN = {"integer": INTEGER, "number": NUMBER, "boolean": "(?:true|false)", "null": "null"}
 # Every text that these match is one of the format, though not every one of the format is matched.
 DATE = (
     "[12][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
