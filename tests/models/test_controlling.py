@@ -100,7 +100,13 @@ def test_json_is_valid_by_its_schema(kind, tokens):
     "wishes",
     [
         {"repetition_penalty": 1.5, "ban": ["ba", "\n"], "force": "ab ", "min_p": 0.02, "typical": 0.95, "top_p": 0.99},
-        {"repetition_penalty": 1.2, "regex": "(ab |ba |é |a |\n){5,12}", "ban": "é a", "force": "ab ", "temperature": 1.5},
+        {
+            "repetition_penalty": 1.2,
+            "regex": "(ab |ba |é |a |\n){5,12}",
+            "ban": "é a",
+            "force": "ab ",
+            "temperature": 1.5,
+        },
     ],
 )
 def test_a_sample_does_not_depend_on_those_beside_it(kind, wishes):
