@@ -179,7 +179,7 @@ def test_a_resumed_run_keeps_its_settings(cli, run, text):
         (["--regex", "(cat ){9}", "--tokens", "20"], "has 36 tokens"),
         (["--regex", "cat", "--force", "dog"], "begins with the forced text"),
         (["--regex", "cat", "--stop", "t"], "cut a match short"),
-        (["--json-schema", "missing"], "cannot read the JSON schema in missing"),
+        (["--json-schema", "missing"], "recurra: cannot read the JSON schema in missing"),
     ],
     ids=" ".join,
 )

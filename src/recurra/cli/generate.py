@@ -101,8 +101,9 @@ def _prompt(prompt: str | None, file: str | None) -> str:
 
 
 def _schema(file: str) -> Any:
+    text = _read(file, "the JSON schema")
     try:
-        schema = json.loads(_read(file, "the JSON schema"))
+        schema = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the JSON schema in {file} is not JSON: {error}") from None
     if not isinstance(schema, dict):

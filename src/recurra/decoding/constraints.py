@@ -118,9 +118,10 @@ class Constraint(Control):
         position = state.position.cpu()
         allowed = (self.table.needed(position) < state.remaining.cpu()[:, None]).to(logits.device)
         accepting = self.table.accepting[position].to(logits.device)
-        refused = logits.masked_fill(allowed, -math.inf).logsumexp(1)
-        end = refused.masked_fill(~accepting, -math.inf)
-        scores = torch.cat([logits.masked_fill(~allowed, -math.inf), end[:, None]], 1)
+        scores = logits.new_full((len(logits), self.end + 1), -math.inf)
+        scores[:, : self.end] = logits.masked_fill(~allowed, -math.inf)
+        ending = accepting.nonzero().squeeze(1)
+        scores[ending, self.end] = logits[ending].masked_fill(allowed[ending], -math.inf).logsumexp(1)
         # Without a chance for anything that may follow, all that may is as likely.
         hopeless = scores.amax(1) == -math.inf
         if bool(hopeless.any()):

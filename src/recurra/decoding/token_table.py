@@ -41,9 +41,8 @@ class TokenTable:
     def __init__(self, automaton: Automaton, pieces: Sequence[bytes], never: Sequence[int] = ()) -> None:
         refused = set(never)
         usable = [token for token, piece in enumerate(pieces) if piece and token not in refused]
-        self._tokens = np.array(sorted(usable, key=lambda token: -len(pieces[token])), np.int64)
-        self._columns = _columns([pieces[token] for token in self._tokens.tolist()])
-        self._flat, self._vocabulary = automaton.next.ravel(), len(pieces)
+        self._pieces = _Pieces([pieces[token] for token in usable], np.array(usable, np.int64))
+        self._bytes, self._vocabulary = automaton.next, len(pieces)
         # The state of the automaton that each of ours stands for, and the other way round.
         self._inner = np.array([DEAD, START, DEAD], np.int32)
         self._number = np.full(len(automaton.accepting), DEAD, np.int32)
@@ -86,7 +85,8 @@ class TokenTable:
         places = self._place[states]
         if bool((places < 0).any()):
             missing = states[places < 0].unique()
-            self._add(missing, self._named(self._walk(self._inner[missing.numpy()])))
+            inner = self._inner[missing.numpy()]
+            self._add(missing, self._rows(len(inner), *self._pieces.walk(self._bytes, inner)))
             places = self._place[states]
         return places
 
@@ -102,41 +102,68 @@ class TokenTable:
         done = 0
         at_once = max(1, AT_ONCE // max(self._vocabulary, len(self._number)))
         while done < len(self._inner):
-            states = np.arange(done, min(done + at_once, len(self._inner)))
-            after = self._walk(self._inner[states])
-            reached = np.zeros((len(states), len(self._number)), np.bool_)
-            reached[np.arange(len(states))[:, None], after] = True
-            reached[:, DEAD] = False
+            inner = self._inner[done : done + at_once]
+            rows, tokens, after = self._pieces.walk(self._bytes, inner)
+            reached = np.zeros((len(inner), len(self._number)), np.bool_)
+            reached[rows, after] = True
             fresh = np.flatnonzero(reached.any(0) & (self._number == DEAD))
             self._number[fresh] = np.arange(len(fresh)) + len(self._inner)
             self._inner = np.concatenate([self._inner, fresh.astype(np.int32)])
             sources, targets = reached.nonzero()
             edges.append(np.stack([sources + done, self._number[targets]]))
-            done += len(states)
+            done += len(inner)
             if len(self._inner) * self._vocabulary <= MOST_KEPT:
-                kept.append(self._named(after))
+                kept.append(self._rows(len(inner), rows, tokens, after))
         self.edges = np.concatenate(edges, 1)
         return np.concatenate(kept) if len(self._inner) * self._vocabulary <= MOST_KEPT else None
 
-    def _walk(self, inner: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the automaton's states (n, usable tokens) that tokens lead to."""
-        after = np.repeat(inner[:, None], len(self._tokens), 1)
-        for column in self._columns:
-            going = after[:, : len(column)]
-            going[:] = self._flat[going * 256 + column]
-        return after
-
-    def _named(self, after: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return rows (n, V) of our own states."""
-        rows = np.full((len(after), self._vocabulary), DEAD, np.int32)
-        rows[:, self._tokens] = self._number[after]
-        return rows
+    def _rows(
+        self, count: int, rows: NDArray[np.int64], tokens: NDArray[np.int64], after: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """Return rows (count, V) of our own states, from what the pieces lead to."""
+        table = np.full((count, self._vocabulary), DEAD, np.int32)
+        table[rows, tokens] = self._number[after]
+        return table
 
 
-def _columns(pieces: Sequence[bytes]) -> list[NDArray[np.int32]]:
-    """Return the first bytes of all pieces, the second of those that have one, and so on; the longest come first."""
-    longest = len(pieces[0]) if pieces else 0
-    return [np.array([piece[n] for piece in pieces if len(piece) > n], np.int32) for n in range(longest)]
+class _Pieces:
+    """The bytes of tokens, in the order of their first ones."""
+
+    def __init__(self, pieces: list[bytes], tokens: NDArray[np.int64]) -> None:
+        order = sorted(range(len(pieces)), key=pieces.__getitem__)
+        ordered = [pieces[n] for n in order]
+        self._tokens = tokens[order]
+        self._lengths = np.array([len(piece) for piece in ordered], np.int64)
+        longest = int(self._lengths.max(initial=1))
+        joined = b"".join(piece.ljust(longest, b"\0") for piece in ordered)
+        self._bytes = np.frombuffer(joined, np.uint8).reshape(-1, longest)
+        # Of each first byte, where its tokens start; and behind the last, where they end.
+        self._starts = np.searchsorted(self._bytes[:, 0], np.arange(257))
+
+    def walk(
+        self, table: NDArray[np.int32], states: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Read every token from each of some states (n,) of an automaton (S, 256).
+
+        Returns: (rows, tokens, states after), of all that the automaton does not refuse.
+        """
+        first = table[states]
+        rows, byte = first.nonzero()
+        counts = self._starts[byte + 1] - self._starts[byte]
+        # All tokens of each first byte that may come: their places lie side by side.
+        places = np.arange(counts.sum()) + np.repeat(self._starts[byte] - counts.cumsum() + counts, counts)
+        after, rows = np.repeat(first[rows, byte], counts), np.repeat(rows, counts)
+        found = []
+        for n in range(1, self._bytes.shape[1] + 1):
+            whole = self._lengths[places] == n
+            found.append((rows[whole], self._tokens[places[whole]], after[whole]))
+            rows, places, after = rows[~whole], places[~whole], after[~whole]
+            if not len(places):
+                break
+            after = table[after, self._bytes[places, n]]
+            alive = after != DEAD
+            rows, places, after = rows[alive], places[alive], after[alive]
+        return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
 
 
 def _distances(accepting: NDArray[np.bool_], edges: NDArray[np.int64]) -> NDArray[np.int32]:
