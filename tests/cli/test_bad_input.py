@@ -166,6 +166,20 @@ def test_a_resumed_run_keeps_its_settings(cli, run, text):
         (["--prompt-file", "missing"], "missing"),
         (["--prompt", "a", "--prompt-file", "b"], "not both"),
         (["--tokens", "9" * 20], "tokens"),
+        (["--prompt", ""], "the prompt is empty"),
+        (["--min-p", "0"], "min_p"),
+        (["--typical", "2"], "typical"),
+        (["--greedy", "--min-p", "0.1"], "greedy"),
+        (["--repetition-penalty", "-1"], "repetition_penalty"),
+        (["--ban", ""], "must not be empty"),
+        (["--force", ""], "must not be empty"),
+        (["--force", "§"], "'§'"),
+        (["--regex", "("], "no regular expression"),
+        (["--regex", "x+"], "no text of this vocabulary"),
+        (["--regex", "(cat ){9}", "--tokens", "20"], "has 36 tokens"),
+        (["--regex", "cat", "--force", "dog"], "begins with the forced text"),
+        (["--regex", "cat", "--stop", "t"], "cut a match short"),
+        (["--json-schema", "missing"], "recurra: cannot read the JSON schema in missing"),
     ],
     ids=" ".join,
 )
@@ -174,6 +188,32 @@ def test_wrong_ways_to_generate(cli, run, options, says):
     assert result.status == 2
     assert says in result.line
     assert result.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "is not JSON"),
+        ("3", "must be an object"),
+        ('{"type": "integer", "minimum": 3}', "'minimum'"),
+        ('{"type": "integer"}', "no text of this vocabulary"),
+    ],
+)
+def test_schemas_that_cannot_be_used(cli, run, tmp_path, content, says):
+    (tmp_path / "schema.json").write_text(content)
+    result = cli("generate", run, "--json-schema", tmp_path / "schema.json")
+    assert result.status == 2
+    assert says in result.line
+    assert result.out == ""
+    both = cli("generate", run, "--regex", "a", "--json-schema", tmp_path / "schema.json")
+    assert both.status == 2
+
+
+def test_a_prompt_file_without_a_prompt(cli, run, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    result = cli("generate", run, "--prompt-file", tmp_path / "empty.txt")
+    assert result.status == 2
+    assert "is empty" in result.line
 
 
 def test_unseen_characters_are_named_and_counted(cli, run, tmp_path):

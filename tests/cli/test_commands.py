@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -133,6 +134,30 @@ def test_generate_many_samples_as_json(cli, run):
     assert len(set(value["samples"])) > 1
     greedy = json.loads(cli("generate", run, "--samples", "2", "--tokens", "10", "--greedy", "--json").out)
     assert len(set(greedy["samples"])) == 1
+
+
+def test_generate_what_is_wished(cli, run, tmp_path):
+    made = json.loads(cli("generate", run, "--regex", "(the|a)( [cdo][a-z]+)+", "--samples", "9", "--json").out)
+    assert all(re.fullmatch("(the|a)( [cdo][a-z]+)+", text) for text in made["samples"])
+    forced = cli("generate", run, "--force", "the cat", "--ban", "o", "--ban", "e d", "--tokens", "60").out
+    assert forced.startswith("the cat")
+    assert "o" not in forced
+    assert "e d" not in forced
+    for options in (["--min-p", "0.9"], ["--typical", "0.1"], ["--repetition-penalty", "9"]):
+        assert cli("generate", run, *options, "--tokens", "30").out != cli("generate", run, "--tokens", "30").out
+
+
+def test_generate_json(cli, quick, tmp_path):
+    (tmp_path / "rows.txt").write_text('{"a": 12, "b": true}\n' * 100)
+    assert cli("train", tmp_path / "rows.txt", "--out", tmp_path / "run", *quick).status == 0
+    (tmp_path / "schema.json").write_text(
+        '{"type": "object", "properties": {"b": {"type": "boolean"}, "a": {"type": "integer"}}, "required": ["b"]}'
+    )
+    made = cli("generate", tmp_path / "run", "--json-schema", tmp_path / "schema.json", "--samples", "20", "--json")
+    for text in json.loads(made.out)["samples"]:
+        value = json.loads(text)
+        assert value["b"] is True
+        assert type(value.get("a", 0)) is int
 
 
 def test_generate_reads_a_prompt_file(cli, run, tmp_path):

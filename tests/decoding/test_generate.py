@@ -128,6 +128,28 @@ def test_rows_and_generators_must_agree():
         generate(sharp, fresh(2), torch.zeros(1, 2, dtype=torch.int64), tokens=1, generators=make_generators(0, 3))
 
 
+def ends(rows):
+    """At each step ends the row that has read as many tokens as its first one says; the end is token 6."""
+
+    def step(token, state):
+        total = state.total + 1
+        going = torch.nn.functional.one_hot(token.clamp(max=5), VOCABULARY) * 20.0
+        over = torch.nn.functional.one_hot(torch.full_like(token, 6), VOCABULARY) * 20.0
+        return torch.where(total >= token[:, None], over, going), Sum(total)
+
+    prompt = torch.tensor([rows])
+    return list(generate(step, fresh(len(rows)), prompt, tokens=9, generators=make_generators(0, len(rows)), end=6))
+
+
+def test_a_row_that_has_ended_stays_so_and_is_not_read_again():
+    draws = ends([3, 1, 5])
+    assert texts(draws) == [[3, 3, 6, 6, 6], [6, 6, 6, 6, 6], [5, 5, 5, 5, 6]]
+    # Of each row, the state when it drew its end.
+    assert [draw.state.total.flatten().tolist() for draw in draws] == [
+        [1, 1, 1], [2, 1, 2], [3, 1, 3], [3, 1, 4], [3, 1, 5],
+    ]  # fmt: skip
+
+
 def test_samples_and_seeds_do_not_share_numbers():
     numbers = [torch.rand((), generator=g).item() for seed in range(20) for g in make_generators(seed, 20)]
     assert len(set(numbers)) == 400

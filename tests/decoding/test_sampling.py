@@ -92,15 +92,72 @@ def test_top_p_counts_the_mass_that_top_k_left():
     torch.testing.assert_close(probabilities(LOGITS, top_p=0.6), expected([0, 0.4, 0, 0.25, 0]))
 
 
+@pytest.mark.parametrize(
+    ("p", "kept"),
+    [(0.1, [1] * 5), (0.2, [0, 1, 1, 1, 1]), (0.5, [0, 1, 0, 1, 1]), (0.6, [0, 1, 0, 1, 0]), (1, [0, 1, 0, 0, 0])],
+)
+def test_min_p_keeps_what_is_near_enough_to_the_most_likely(p, kept):
+    wanted = PROBABILITIES * torch.tensor(kept)
+    torch.testing.assert_close(probabilities(LOGITS, min_p=p), wanted / wanted.sum())
+
+
+def test_min_p_of_one_keeps_all_that_are_as_likely_as_the_best():
+    torch.testing.assert_close(probabilities([1.0, 2.0, 2.0, 0.0], min_p=1.0), expected([0, 1, 1, 0]))
+
+
+@pytest.mark.parametrize("p", [0.05, 0.2, 0.3, 0.5, 0.7, 0.91, 1.0])
+def test_typical_keeps_those_of_most_usual_surprise(p):
+    """By hand, one token after the other."""
+    rows = [PROBABILITIES, torch.tensor([0.9, 0.02, 0.03, 0.05], dtype=torch.float64)]
+    for row in rows:
+        entropy = -sum(float(q) * math.log(q) for q in row)
+        nearest = sorted(range(len(row)), key=lambda i: abs(-math.log(row[i]) - entropy))
+        kept, mass = [0] * len(row), 0.0
+        for i in nearest:
+            if mass < p - 1e-12:
+                kept[i], mass = 1, mass + float(row[i])
+        wanted = row * torch.tensor(kept)
+        torch.testing.assert_close(probabilities(row.log(), typical=p), wanted / wanted.sum())
+
+
+def test_typical_may_leave_out_the_most_likely():
+    row = torch.tensor([0.3, *[0.01] * 70], dtype=torch.float64)
+    assert probabilities(row.log(), typical=0.3)[0] == 0
+
+
+def test_typical_of_equals_takes_the_lowest_ids_and_of_impossible_ones_none():
+    torch.testing.assert_close(probabilities([0.0] * 4 + [-math.inf], typical=0.5), expected([1, 1, 0, 0, 0]))
+    torch.testing.assert_close(probabilities([0.0, -math.inf], typical=0.99), expected([1, 0]))
+
+
+def test_each_setting_sees_what_those_before_it_left():
+    # Top-k leaves 0.4 and 0.25; of these min-p at 0.6 both, and typical of 0.1 the one nearer to their entropy.
+    together = probabilities(LOGITS, top_k=2, min_p=0.6, typical=0.1)
+    two = torch.tensor([0.4, 0.25]) / 0.65
+    entropy = -(two * two.log()).sum()
+    first = bool((-two.log() - entropy).abs().argmin() == 0)
+    torch.testing.assert_close(together, expected([0, int(first), 0, int(not first), 0]))
+    torch.testing.assert_close(probabilities(LOGITS, top_p=0.6, min_p=0.7), expected([0, 1, 0, 0, 0]))
+
+
 def test_rows_are_treated_alone():
     logits = torch.randn(3, 4, 11, generator=torch.Generator().manual_seed(0))
-    sampler = Sampler(temperature=0.7, top_k=5, top_p=0.8)
+    sampler = Sampler(temperature=0.7, top_k=7, top_p=0.95, min_p=0.05, typical=0.8)
     alone = [[sampler.distribution(logits[i, j]) for j in range(4)] for i in range(3)]
     torch.testing.assert_close(sampler.distribution(logits), torch.stack([torch.stack(row) for row in alone]))
 
 
 @pytest.mark.parametrize(
-    ("settings", "freedom"), [({}, 4), ({"top_k": 3}, 2), ({"temperature": 2.0}, 4), ({"top_p": 0.6}, 1)]
+    ("settings", "freedom"),
+    [
+        ({}, 4),
+        ({"top_k": 3}, 2),
+        ({"temperature": 2.0}, 4),
+        ({"top_p": 0.6}, 1),
+        ({"min_p": 0.2}, 3),
+        ({"typical": 0.5}, 2),
+        ({"top_k": 4, "top_p": 0.9, "min_p": 0.5}, 2),
+    ],
 )
 def test_draws_follow_the_distribution(settings, freedom):
     sampler = Sampler(**settings)
@@ -138,6 +195,12 @@ def test_one_generator_per_row():
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
         ({"top_p": math.nan}, "top_p"),
+        ({"min_p": 0.0}, "min_p"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"typical": 0.0}, "typical"),
+        ({"typical": math.nan}, "typical"),
+        ({"greedy": True, "top_k": 3}, "greedy"),
+        ({"greedy": True, "temperature": 2.0}, "greedy"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, named):

@@ -91,7 +91,15 @@ def ids(draws):
 few = settings(deadline=None, max_examples=15)
 CELLS = pytest.mark.parametrize("cell", [Elman, LSTM, GRU])
 samplers = st.sampled_from(
-    [Sampler(), Sampler(temperature=2.0), Sampler(top_k=3), Sampler(top_p=0.9), Sampler(greedy=True)]
+    [
+        Sampler(),
+        Sampler(temperature=2.0),
+        Sampler(top_k=3),
+        Sampler(top_p=0.9),
+        Sampler(min_p=0.2),
+        Sampler(typical=0.7),
+        Sampler(greedy=True),
+    ]
 )
 
 

@@ -12,7 +12,7 @@ from recurra.errors import ConfigError
 if TYPE_CHECKING:
     from recurra.decoding import Beam
 
-__all__ = ["beam_options", "check_no_draws", "take_beam"]
+__all__ = ["DRAWN", "beam_options", "check_no_draws", "take_beam"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ DIVERSITY = click.option(
     "--diversity", type=float, metavar="D", help="Nats that a token costs a group once an earlier one took it."
 )
 OPTIONS = {"best": BEST, "length_penalty": LENGTH, "groups": GROUPS, "diversity": DIVERSITY}
-DRAWN = ("temperature", "top_k", "top_p", "greedy", "samples", "seed")
+DRAWN = ("temperature", "top_k", "top_p", "min_p", "typical", "greedy", "samples", "seed")
 """Options of what is drawn by chance, which a search leaves nothing to."""
 
 

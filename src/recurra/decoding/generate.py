@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from recurra.decoding.sampling import Sampler
 from recurra.decoding.steps import Prefill, Step, read_by_steps
 from recurra.errors import ShapeError
-from recurra.state import select
+from recurra.state import map_leaves, select
 
 __all__ = ["Draw", "generate", "make_generators"]
 
@@ -81,16 +81,25 @@ def _draws(
     if len(logits) != rows:
         logits = logits.expand(rows, -1)
         state = select(state, torch.zeros(rows, dtype=torch.int64))
-    ended = torch.zeros(rows, dtype=torch.bool, device=logits.device)
+    # Rows that have ended are no longer read; what they last were stays in `whole`.
+    going, whole = torch.arange(rows), state
     for drawn in range(1, tokens + 1):
-        ids = sampler.draw(logits, generators)
-        if end is not None:
-            ids = torch.where(ended, end, ids)
-            ended = ended | (ids == end)
-        yield Draw(ids, state)
-        if drawn == tokens or (end is not None and bool(ended.all())):
+        new = sampler.draw(logits, [generators[row] for row in going.tolist()])
+        if end is None:
+            yield Draw(new, state)
+        else:
+            whole = state if len(going) == rows else map_leaves(_write_rows(going), whole, state)
+            yield Draw(_write_rows(going)(torch.full((rows,), end, device=new.device), new), whole)
+            left = (new != end).nonzero().squeeze(1)
+            if len(left) < len(new):
+                going, new, state = going[left.cpu()], new[left], select(state, left)
+        if drawn == tokens or not len(going):
             return
-        logits, state = step(ids, state)
+        logits, state = step(new, state)
+
+
+def _write_rows(rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda whole, part: whole.index_copy(0, rows.to(whole.device), part)
 
 
 def _mix(seed: int, sample: int) -> int:

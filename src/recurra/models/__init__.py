@@ -3,6 +3,7 @@
 from recurra.models.captioner import Captioner, CaptionerConfig
 from recurra.models.classifier import ClassifierConfig, SequenceClassifier
 from recurra.models.config import ModelConfig
+from recurra.models.controlling import Wishes, make_controls
 from recurra.models.decoder import Decoder, DecoderState
 from recurra.models.encoder import Encoded, Encoder, EncoderConfig
 from recurra.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -41,8 +42,10 @@ __all__ = [
     "SequenceTagger",
     "Tagged",
     "TaggerConfig",
+    "Wishes",
     "Written",
     "generate_text",
     "generate_texts",
+    "make_controls",
     "search_texts",
 ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from recurra.config import check_at_least, from_mapping
-from recurra.decoding import Sampler, generate, make_generators, stream_texts
+from recurra.config import check_at_least
+from recurra.decoding import Control, Controlled, Sampler, generate, make_generators, stream_texts
 from recurra.errors import VocabularyError
+from recurra.models.controlling import make_controls, sort_settings, stop_texts
 
 if TYPE_CHECKING:
     from recurra.models.language_model import LanguageModel
@@ -25,7 +26,8 @@ def generate_text(
     tokens: int = 200,
     seed: int = 0,
     stop: str | Sequence[str] = (),
-    **sampling: Any,
+    controls: Sequence[Control] = (),
+    **settings: Any,
 ) -> Iterator[str]:
     """Continue a prompt; hand out the text as it is made.
 
@@ -33,10 +35,12 @@ def generate_text(
         prompt: without one, the model starts as after a line end.
         tokens: how many to make at most.
         stop: a text, or several, at which to stop; they are not handed out.
-        sampling: settings of `recurra.decoding.Sampler`.
-    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings.
+        controls: of your own.
+        settings: those of `recurra.decoding.Sampler` and of `recurra.models.Wishes`.
+    Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings, and
+        for wishes that no text can have.
     """
-    for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, sampling):
+    for (piece,) in _stream(model, prompt, 1, tokens, seed, stop, controls, settings):
         if piece:
             yield piece
 
@@ -49,11 +53,12 @@ def generate_texts(
     tokens: int = 200,
     seed: int = 0,
     stop: str | Sequence[str] = (),
-    **sampling: Any,
+    controls: Sequence[Control] = (),
+    **settings: Any,
 ) -> list[str]:
     """Continue a prompt several times, side by side; the first text is that of `generate_text`."""
     texts = [""] * samples
-    for pieces in _stream(model, prompt, samples, tokens, seed, stop, sampling):
+    for pieces in _stream(model, prompt, samples, tokens, seed, stop, controls, settings):
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
     return texts
 
@@ -65,25 +70,27 @@ def _stream(
     tokens: int,
     seed: int,
     stop: str | Sequence[str],
-    sampling: dict[str, Any],
+    controls: Sequence[Control],
+    settings: dict[str, Any],
 ) -> Iterator[list[str]]:
     check_at_least(1, tokens=tokens, samples=samples)
-    sampler, ids = from_mapping(Sampler, sampling), read_prompt(model, prompt)
-    end = model.vocabulary.end
+    wishes, sampler = sort_settings(settings, Sampler)
+    ids, stops = read_prompt(model, prompt), stop_texts(stop, wishes)
+    made, end = make_controls(model, wishes, tokens=tokens, controls=controls)
+    source = Controlled(model.step, model.prefill, made, len(model.vocabulary)) if made else model
     was_training = model.training
     model.eval()
     try:
         draws = generate(
-            model.step,
+            source.step,
             model.zero_state(1),
             ids,
             tokens=tokens,
             generators=make_generators(seed, samples),
             sampler=sampler,
-            prefill=model.prefill,
+            prefill=source.prefill,
             end=end,
         )
-        stops = [stop] if isinstance(stop, str) else list(stop)
         yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=stops, end=end)
     finally:
         model.train(was_training)

@@ -188,18 +188,19 @@ class LanguageModel(nn.Module):
         return self.nats(features.dropped, targets) / torch.clamp((targets != -1).sum(), min=1), state
 
     def generate(
-        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **sampling: Any
+        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **settings: Any
     ) -> str:
         """Continue a prompt with up to `tokens` tokens and return the continuation.
 
         Args:
             stop: a text, or several, at which to stop; they are not part of the result.
-            sampling: settings of `recurra.decoding.Sampler`: temperature, top_k, top_p, greedy.
+            settings: those of `recurra.decoding.Sampler`: temperature, top_k, top_p, min_p, typical, greedy; of
+                `recurra.models.Wishes`: repetition_penalty, ban, force, regex, json_schema; and controls of your own.
         Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
         """
         from recurra.models.generation import generate_text
 
-        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **sampling))
+        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **settings))
 
 
 @torch.no_grad()

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recurra.config import check_at_least, from_mapping
+from recurra.config import check_at_least
 from recurra.decoding import Beam, Control, Controlled, TextStream, beam_search
 from recurra.errors import ConfigError
+from recurra.models.controlling import make_controls, sort_settings, stop_texts
 from recurra.models.generation import read_prompt
 from recurra.models.prediction import evaluating
 
@@ -41,7 +42,7 @@ def search_texts(
     tokens: int = 200,
     stop: str | Sequence[str] = (),
     controls: Sequence[Control] = (),
-    **search: Any,
+    **settings: Any,
 ) -> list[Found]:
     """Search for the most probable continuations of a prompt.
 
@@ -50,19 +51,22 @@ def search_texts(
         width: of the beam.
         tokens: most tokens of a continuation.
         stop: a text, or several, that end a continuation; they are no part of the result.
-        controls: change the scores of tokens; what they add behind the vocabulary ends a continuation.
-        search: further settings of `recurra.decoding.Beam`: length_penalty, groups, diversity, best.
+        controls: of your own; what they add behind the vocabulary ends a continuation.
+        settings: further ones of `recurra.decoding.Beam`: length_penalty, groups, diversity, best; and those of
+            `recurra.models.Wishes`.
     Returns: the best texts, best first, each once though several sequences of tokens may spell it.
     Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold; ConfigError for settings, a
         beam wider than the vocabulary, or controls that leave no text at all.
     """
     check_at_least(1, tokens=tokens)
-    beam, vocabulary = from_mapping(Beam, {"width": width, **search}), model.vocabulary
+    wishes, beam = sort_settings({"width": width, **settings}, Beam)
+    vocabulary = model.vocabulary
     beam.check_vocabulary(len(vocabulary))
-    reader = _Reader(vocabulary, [stop] if isinstance(stop, str) else list(stop))
-    controlled = Controlled(model.step, model.prefill, controls, len(vocabulary))
+    reader = _Reader(vocabulary, stop_texts(stop, wishes))
+    made, _ = make_controls(model, wishes, tokens=tokens, controls=controls)
+    controlled = Controlled(model.step, model.prefill, made, len(vocabulary))
     # Several sequences may spell one text: where several texts are asked for, there must be some to spare.
-    settings = asdict(beam) | {"best": 1 if beam.best == 1 else beam.width}
+    search = asdict(beam) | {"best": 1 if beam.best == 1 else beam.width}
     with evaluating(model):
         (found,) = beam_search(
             controlled.step,
@@ -71,7 +75,7 @@ def search_texts(
             tokens=tokens,
             prefill=controlled.prefill,
             finished=reader.has_ended,
-            **settings,
+            **search,
         )
     if not found:
         raise ConfigError("the constraints leave no text that could be found; loosen them")
