@@ -1,5 +1,6 @@
 """Models made of the parts below."""
 
+from recurra.models.cached import CacheConfig, CachedLanguageModel
 from recurra.models.captioner import Captioner, CaptionerConfig
 from recurra.models.classifier import ClassifierConfig, SequenceClassifier
 from recurra.models.config import ModelConfig
@@ -13,9 +14,12 @@ from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
 from recurra.models.loss import Loss
 from recurra.models.predictions import Classified, Tagged, Written
+from recurra.models.reading import Reader
 from recurra.models.tagger import SequenceTagger, TaggerConfig
 
 __all__ = [
+    "CacheConfig",
+    "CachedLanguageModel",
     "Captioner",
     "CaptionerConfig",
     "Classified",
@@ -34,6 +38,7 @@ __all__ = [
     "Loss",
     "ModelConfig",
     "Observed",
+    "Reader",
     "SequenceClassifier",
     "SequenceTagger",
     "Tagged",

@@ -13,13 +13,13 @@ from recurra.decoding import Sampler, generate, make_generators, stream_texts
 from recurra.errors import VocabularyError
 
 if TYPE_CHECKING:
-    from recurra.models.language_model import LanguageModel
+    from recurra.models.reading import Reader
 
 __all__ = ["generate_text", "generate_texts"]
 
 
 def generate_text(
-    model: LanguageModel,
+    model: Reader,
     prompt: str = "",
     *,
     tokens: int = 200,
@@ -42,7 +42,7 @@ def generate_text(
 
 
 def generate_texts(
-    model: LanguageModel,
+    model: Reader,
     prompt: str = "",
     *,
     samples: int,
@@ -59,7 +59,7 @@ def generate_texts(
 
 
 def _stream(
-    model: LanguageModel,
+    model: Reader,
     prompt: str,
     samples: int,
     tokens: int,
@@ -89,7 +89,7 @@ def _stream(
         model.train(was_training)
 
 
-def _read_prompt(model: LanguageModel, prompt: str) -> Tensor:
+def _read_prompt(model: Reader, prompt: str) -> Tensor:
     """Return the ids of a prompt, (T, 1); the vocabulary's start where there are none."""
     vocabulary = model.vocabulary
     if vocabulary.unknown is None and (unseen := vocabulary.unseen(prompt)):
