@@ -16,7 +16,7 @@ from recurra.errors import ConfigError, CorpusError
 from recurra.layers import row_pieces
 from recurra.models import Reader
 
-__all__ = ["Score", "evaluate", "measure"]
+__all__ = ["Score", "evaluate", "measure", "predicted_chars"]
 
 MAX_TOKENS_AT_ONCE = 4096
 """Tokens whose features are held together; bounds memory, changes nothing else."""
@@ -98,7 +98,7 @@ def evaluate(
     else:
         rows = max(1, MAX_TOKENS_AT_ONCE // reset_every)
         stream = RandomStream(tokens, rows=rows, span=reset_every, shuffle=False)
-    return measure(model, stream, chars=_predicted_chars(model, tokens), progress=progress)
+    return measure(model, stream, chars=predicted_chars(model, tokens), progress=progress)
 
 
 @torch.inference_mode()
@@ -143,7 +143,7 @@ def measure(
     return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)
 
 
-def _predicted_chars(model: Reader, tokens: Tokens) -> int | None:
+def predicted_chars(model: Reader, tokens: Tokens) -> int | None:
     """Return the characters that all tokens but the first, which nothing predicts, stand for."""
     if not tokens.num_chars:
         return None

@@ -195,9 +195,9 @@ class _Window:
         log_p, mass = logits.log_softmax(-1), torch.zeros_like(logits)
         for piece in self._pieces(len(steps)):
             self._add_mass(mass[piece], steps[piece])
-        is_empty = self.seen.flatten()[steps] < 2
-        keep = torch.where(is_empty, 0.0, math.log1p(-self.config.weight)).to(log_p).unsqueeze(1)
-        return torch.logaddexp(log_p.add_(keep), mass.mul_(self.config.weight).log_())
+        knows = (self.seen.flatten()[steps] > 1).to(log_p).unsqueeze(1)
+        log_p += knows * math.log1p(-self.config.weight)
+        return torch.logaddexp(log_p, mass.mul_(self.config.weight).log_())
 
     def _pieces(self, steps: int) -> Iterator[slice]:
         """Cut n steps so that their weights fit, and those of all rows span little more time than a cache does."""

@@ -1,0 +1,258 @@
+"""Dynamic evaluation: the weights follow the text, each stretch of it only after it has been scored."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from recurra.config import check_at_least
+from recurra.data import SequentialStream, Tokens
+from recurra.errors import ConfigError, DivergedError
+from recurra.evaluation.perplexity import Score, predicted_chars
+from recurra.models import CachedLanguageModel, LanguageModel
+from recurra.models.cached import Cache
+from recurra.state import detach
+
+__all__ = ["DynamicConfig", "GradientSizes", "evaluate_dynamic", "gradient_sizes", "scores_behind"]
+
+PUBLISHED_SEGMENT = 5
+"""Tokens per update that the published rate and decay are for; both grow in proportion to the tokens of an update."""
+
+LONGEST_SEGMENT = 1024
+"""The logits of a segment are held together, with their gradient."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicConfig:
+    """Settings of dynamic evaluation; the defaults are those published.
+
+    Args:
+        segment: tokens that are scored, and then learned from, together.
+        rate: η, of the gradient, per 5 tokens.
+        decay: λ, of the way back to the trained weights, per 5 tokens.
+        epsilon: ε, added to the size of gradients.
+        batches: how many batches of the training part tell the size of gradients, at most.
+        rows: of such a batch, a segment each.
+        seed: of where those rows begin.
+    """
+
+    segment: int = PUBLISHED_SEGMENT
+    rate: float = 5e-5
+    decay: float = 0.002
+    epsilon: float = 2e-5
+    batches: int = 500
+    rows: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least(1, segment=self.segment, batches=self.batches, rows=self.rows)
+        check_at_least(0, rate=self.rate, decay=self.decay, seed=self.seed)
+        if self.segment > LONGEST_SEGMENT:
+            raise ConfigError(f"'segment' must be at most {LONGEST_SEGMENT:,}, not {self.segment:,}")
+        if not 0 < self.epsilon < math.inf:
+            raise ConfigError(f"'epsilon' must be above 0, not {self.epsilon}")
+        if not max(self.rate, self.decay) < math.inf:
+            raise ConfigError("'rate' and 'decay' must be finite")
+
+
+@dataclass(frozen=True)
+class GradientSizes:
+    """How large the gradient of each parameter's entries is on the training text: MS, the root of the mean square."""
+
+    MS: tuple[Tensor, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over tensors of their means, as published."""
+        return float(torch.stack([size.mean() for size in self.MS]).mean())
+
+
+def gradient_sizes(
+    model: LanguageModel, tokens: Tokens, config: DynamicConfig | None = None, *, progress: Progress | None = None
+) -> GradientSizes:
+    """Measure the size of gradients on a training text, in evaluation mode.
+
+        MS = sqrt(mean g²),    g the gradient of the mean nats of a batch of rows x segment tokens
+
+    The rows begin at places spread evenly over the text, drawn by the seed, and carry their state.
+
+    Args:
+        tokens: what the model was trained on.
+        progress: called with (batches done, batches in all).
+    Raises: CorpusError if the text is too short.
+    Source: Krause et al. 2018, sec. 4, and its published code.
+    """
+    config = config or DynamicConfig()
+    rows = max(1, min(config.rows, len(tokens) // (2 * config.segment)))
+    draw = torch.Generator().manual_seed(config.seed)
+    offset = int(torch.randint(max(len(tokens), 1), (1,), generator=draw))
+    stream = SequentialStream(tokens, rows=rows, span=config.segment, offset=offset)
+    count, state, device = min(config.batches, len(stream)), None, model.bias.device
+    with _evaluation_mode(model), _Gradients(model) as gradients:
+        squares = [torch.zeros_like(p) for p in gradients.parameters]
+        for k in range(count):
+            batch = stream[k].to(device)
+            reading, state = model.read(batch.inputs, state, reset=batch.reset)
+            predicted = torch.clamp((batch.targets >= 0).sum(), min=1)
+            for square, g in zip(squares, gradients.of(model.nats(reading.features, batch.targets) / predicted), strict=True):
+                square.addcmul_(g, g)
+            state = detach(state)
+            if progress is not None:
+                progress(k + 1, count)
+    return GradientSizes(tuple(square.div_(count).sqrt_() for square in squares))
+
+
+def evaluate_dynamic(
+    model: LanguageModel | CachedLanguageModel,
+    tokens: Tokens,
+    sizes: GradientSizes,
+    config: DynamicConfig | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Score:
+    """Score a text as one stream while the model learns from it: every segment first scored, then learned from.
+
+        θ ← θ + λ D (θ_0 - θ) - η g / (MS + ε),    D = min(MS / mean(MS), 1 / λ)
+
+    with g the gradient of the segment's mean nats, η and λ in proportion to its tokens. The state is carried, and no
+    gradient goes back beyond the segment. Afterwards, whatever happens, the model is as it was, bit for bit.
+
+    Args:
+        model: or a model behind a cache, which then mixes what the adapted model says; it takes no part in learning.
+        sizes: of the gradients, from `gradient_sizes` on the training text.
+        progress: called with (segments done, segments in all).
+    Raises: CorpusError if the text is too short; DivergedError if the weights grow beyond all bounds.
+    Source: Krause, Kahembwe, Murray & Renals 2018, with the rule of their published code.
+    """
+    inner, caches = (model.model, [model.cache]) if isinstance(model, CachedLanguageModel) else (model, [None])
+    return scores_behind(inner, tokens, caches, sizes, config or DynamicConfig(), progress=progress)[0]
+
+
+def scores_behind(
+    model: LanguageModel,
+    tokens: Tokens,
+    caches: Sequence[Cache | None],
+    sizes: GradientSizes,
+    config: DynamicConfig,
+    *,
+    progress: Progress | None = None,
+) -> list[Score]:
+    """Score a text dynamically behind each of several caches, or none, in one pass: they do not touch what is learned."""
+    started, device, state = time.perf_counter(), model.bias.device, None
+    remembered = [c and c.zero_state(1, model.output_size, model.bias.detach()) for c in caches]
+    nats, correct, count = [0.0] * len(caches), [0] * len(caches), 0
+    stream = SequentialStream(tokens, rows=1, span=config.segment)
+    with _evaluation_mode(model), _Gradients(model) as gradients, _following(gradients, sizes, config) as learn:
+        for k in range(len(stream)):
+            batch = stream[k].to(device)
+            reading, state = model.read(batch.inputs, state, reset=batch.reset)
+            state = detach(state)
+            targets = batch.targets.flatten()
+            steps = (targets >= 0).nonzero().squeeze(1)
+            wanted, logits = targets[steps], reading.logits(steps)
+            for n, cache in enumerate(caches):
+                scores = logits.detach()
+                if cache is not None:
+                    mixed, remembered[n] = cache.read(reading, batch.inputs, remembered[n], reset=batch.reset)
+                    scores = mixed.mix(scores, steps)
+                nats[n] += float(cross_entropy(scores, wanted, reduction="sum"))
+                correct[n] += int((scores.argmax(-1) == wanted).sum())
+            count += len(steps)
+            if not math.isfinite(nats[0]):
+                raise DivergedError(f"the weights grew beyond bounds at token {count:,}; lower the rate {config.rate:g}")
+            if len(steps):
+                learn(cross_entropy(logits, wanted), len(steps))
+            if progress is not None:
+                progress(k + 1, len(stream))
+    seconds, chars = time.perf_counter() - started, predicted_chars(model, tokens)
+    return [Score(count, n / count, c / count, seconds, chars) for n, c in zip(nats, correct, strict=True)]
+
+
+@contextmanager
+def _following(
+    gradients: _Gradients, sizes: GradientSizes, config: DynamicConfig
+) -> Iterator[Callable[[Tensor, int], None]]:
+    """Yield a function that learns from the mean nats of so many tokens; put the parameters back in the end."""
+    parameters = gradients.parameters
+    if [p.shape for p in parameters] != [size.shape for size in sizes.MS]:
+        raise ConfigError("these sizes of gradients are of another model; measure them on this one")
+    trained = [p.detach().clone() for p in parameters]
+    share = config.segment / PUBLISHED_SEGMENT
+    decay, mean = config.decay * share, max(sizes.mean, torch.finfo(torch.float32).tiny)
+    # λ D, which pulls back, and η / (MS + ε), both of a whole segment
+    pull = [(MS * (decay / mean)).clamp_(max=1.0) for MS in sizes.MS]
+    push = [config.rate * share / (MS + config.epsilon) for MS in sizes.MS]
+
+    @torch.no_grad()
+    def learn(loss: Tensor, count: int) -> None:
+        part = count / config.segment
+        for p, start, back, on, g in zip(parameters, trained, pull, push, gradients.of(loss), strict=True):
+            p.lerp_(start, back if part == 1 else back * part).addcmul_(on, g, value=-part)
+
+    try:
+        yield learn
+    finally:
+        with torch.no_grad():
+            for p, start in zip(parameters, trained, strict=True):
+                p.copy_(start)
+
+
+class _Gradients:
+    """Gradients of what a model says into its parameters, within a `with`.
+
+    Embeddings of a few tokens are followed by themselves: left to torch, their gradient is a tensor of the whole
+    vocabulary, mostly zeros, and with tied weights another sum of two of them.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._embedding = model.embedding
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self._embedded: list[tuple[Tensor, Tensor]] = []
+
+    def __enter__(self) -> _Gradients:
+        self._hook = self._embedding.register_forward_hook(self._follow)
+        self._grad = torch.enable_grad()
+        self._grad.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._grad.__exit__(*error)
+        self._hook.remove()
+
+    def of(self, loss: Tensor) -> list[Tensor]:
+        """Return the gradient of a loss into each parameter, given what was read since the last time."""
+        leaves = [leaf for _, leaf in self._embedded]
+        found = torch.autograd.grad(loss, [*self.parameters, *leaves], allow_unused=True)
+        grads = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=False)]
+        for place, p in enumerate(self.parameters):
+            if p is self._embedding.weight:
+                for (tokens, _), g in zip(self._embedded, found[len(self.parameters) :], strict=True):
+                    if g is not None:
+                        grads[place].index_add_(0, tokens.flatten(), g.flatten(0, -2))
+        self._embedded.clear()
+        return grads
+
+    def _follow(self, embedding: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        leaf = output.detach().requires_grad_()
+        self._embedded.append((inputs[0], leaf))
+        return leaf
+
+
+@contextmanager
+def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
