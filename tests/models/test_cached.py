@@ -1,5 +1,7 @@
 """The laws of a neural cache: a window is the fold of steps, however it is cut; rows and texts do not meet."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,7 +69,7 @@ def test_cuts_and_resets_anywhere(model, data, seed, size, length):
     close(all_logits(behind, more, after)[0], all_logits(behind, more, state)[0])
     for row in range(3):
         begins = [0, *[t for t in range(1, length) if reset[t, row]], length]
-        alone = [all_logits(behind, tokens[a:b, row : row + 1])[0] for a, b in zip(begins, begins[1:], strict=False)]
+        alone = [all_logits(behind, tokens[a:b, row : row + 1])[0] for a, b in pairwise(begins)]
         close(torch.cat(alone)[:, 0], whole[:, row])
 
 

@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from recurra.config import check_at_least
-from recurra.data import SequentialStream, Tokens
+from recurra.data import Batch, SequentialStream, Tokens
 from recurra.errors import ConfigError, DivergedError
+from recurra.evaluation.gradients import Gradients, evaluation_mode
 from recurra.evaluation.perplexity import Score, predicted_chars
 from recurra.models import CachedLanguageModel, LanguageModel
 from recurra.models.cached import Cache
+from recurra.models.reading import Reading
 from recurra.state import detach
 
 __all__ = ["DynamicConfig", "GradientSizes", "evaluate_dynamic", "gradient_sizes", "scores_behind"]
@@ -98,13 +100,15 @@ def gradient_sizes(
     offset = int(torch.randint(max(len(tokens), 1), (1,), generator=draw))
     stream = SequentialStream(tokens, rows=rows, span=config.segment, offset=offset)
     count, state, device = min(config.batches, len(stream)), None, model.bias.device
-    with _evaluation_mode(model), _Gradients(model) as gradients:
+    with evaluation_mode(model), Gradients(model) as gradients:
         squares = [torch.zeros_like(p) for p in gradients.parameters]
         for k in range(count):
             batch = stream[k].to(device)
             reading, state = model.read(batch.inputs, state, reset=batch.reset)
             predicted = torch.clamp((batch.targets >= 0).sum(), min=1)
-            for square, g in zip(squares, gradients.of(model.nats(reading.features, batch.targets) / predicted), strict=True):
+            for square, g in zip(
+                squares, gradients.of(model.nats(reading.features, batch.targets) / predicted), strict=True
+            ):
                 square.addcmul_(g, g)
             state = detach(state)
             if progress is not None:
@@ -134,8 +138,8 @@ def evaluate_dynamic(
     Raises: CorpusError if the text is too short; DivergedError if the weights grow beyond all bounds.
     Source: Krause, Kahembwe, Murray & Renals 2018, with the rule of their published code.
     """
-    inner, caches = (model.model, [model.cache]) if isinstance(model, CachedLanguageModel) else (model, [None])
-    return scores_behind(inner, tokens, caches, sizes, config or DynamicConfig(), progress=progress)[0]
+    inner, cache = (model.model, model.cache) if isinstance(model, CachedLanguageModel) else (model, None)
+    return scores_behind(inner, tokens, [cache], sizes, config or DynamicConfig(), progress=progress)[0]
 
 
 def scores_behind(
@@ -147,12 +151,11 @@ def scores_behind(
     *,
     progress: Progress | None = None,
 ) -> list[Score]:
-    """Score a text dynamically behind each of several caches, or none, in one pass: they do not touch what is learned."""
-    started, device, state = time.perf_counter(), model.bias.device, None
-    remembered = [c and c.zero_state(1, model.output_size, model.bias.detach()) for c in caches]
-    nats, correct, count = [0.0] * len(caches), [0] * len(caches), 0
+    """Score a text dynamically behind each of several caches, or none, in one pass: they change nothing learned."""
+    started, device, count, state = time.perf_counter(), model.bias.device, 0, None
+    tallies = [_Tally(model, cache) for cache in caches]
     stream = SequentialStream(tokens, rows=1, span=config.segment)
-    with _evaluation_mode(model), _Gradients(model) as gradients, _following(gradients, sizes, config) as learn:
+    with evaluation_mode(model), Gradients(model) as gradients, _following(gradients, sizes, config) as learn:
         for k in range(len(stream)):
             batch = stream[k].to(device)
             reading, state = model.read(batch.inputs, state, reset=batch.reset)
@@ -160,27 +163,42 @@ def scores_behind(
             targets = batch.targets.flatten()
             steps = (targets >= 0).nonzero().squeeze(1)
             wanted, logits = targets[steps], reading.logits(steps)
-            for n, cache in enumerate(caches):
-                scores = logits.detach()
-                if cache is not None:
-                    mixed, remembered[n] = cache.read(reading, batch.inputs, remembered[n], reset=batch.reset)
-                    scores = mixed.mix(scores, steps)
-                nats[n] += float(cross_entropy(scores, wanted, reduction="sum"))
-                correct[n] += int((scores.argmax(-1) == wanted).sum())
+            for tally in tallies:
+                tally.add(reading, batch, steps, logits.detach(), wanted)
             count += len(steps)
-            if not math.isfinite(nats[0]):
-                raise DivergedError(f"the weights grew beyond bounds at token {count:,}; lower the rate {config.rate:g}")
+            loss = cross_entropy(logits, wanted)
+            if len(steps) and not math.isfinite(float(loss)):
+                raise DivergedError(
+                    f"the weights grew beyond bounds at token {count:,}; lower the rate {config.rate:g}"
+                )
             if len(steps):
-                learn(cross_entropy(logits, wanted), len(steps))
+                learn(loss, len(steps))
             if progress is not None:
                 progress(k + 1, len(stream))
     seconds, chars = time.perf_counter() - started, predicted_chars(model, tokens)
-    return [Score(count, n / count, c / count, seconds, chars) for n, c in zip(nats, correct, strict=True)]
+    return [Score(count, tally.nats / count, tally.correct / count, seconds, chars) for tally in tallies]
+
+
+class _Tally:
+    """What a model scores behind a cache, or none."""
+
+    def __init__(self, model: LanguageModel, cache: Cache | None) -> None:
+        self.cache = cache
+        self.state: Any = None if cache is None else cache.zero_state(1, model.output_size, model.bias.detach())
+        self.nats, self.correct = 0.0, 0
+
+    def add(self, reading: Reading, batch: Batch, steps: Tensor, logits: Tensor, wanted: Tensor) -> None:
+        """Count what was said (N, V) of the tokens wanted (N,) after the steps of a window."""
+        if self.cache is not None:
+            window, self.state = self.cache.read(reading, batch.inputs, self.state, reset=batch.reset)
+            logits = window.mixed(logits, steps)
+        self.nats += float(cross_entropy(logits, wanted, reduction="sum"))
+        self.correct += int((logits.argmax(-1) == wanted).sum())
 
 
 @contextmanager
 def _following(
-    gradients: _Gradients, sizes: GradientSizes, config: DynamicConfig
+    gradients: Gradients, sizes: GradientSizes, config: DynamicConfig
 ) -> Iterator[Callable[[Tensor, int], None]]:
     """Yield a function that learns from the mean nats of so many tokens; put the parameters back in the end."""
     parameters = gradients.parameters
@@ -205,54 +223,3 @@ def _following(
         with torch.no_grad():
             for p, start in zip(parameters, trained, strict=True):
                 p.copy_(start)
-
-
-class _Gradients:
-    """Gradients of what a model says into its parameters, within a `with`.
-
-    Embeddings of a few tokens are followed by themselves: left to torch, their gradient is a tensor of the whole
-    vocabulary, mostly zeros, and with tied weights another sum of two of them.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._embedding = model.embedding
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self._embedded: list[tuple[Tensor, Tensor]] = []
-
-    def __enter__(self) -> _Gradients:
-        self._hook = self._embedding.register_forward_hook(self._follow)
-        self._grad = torch.enable_grad()
-        self._grad.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._grad.__exit__(*error)
-        self._hook.remove()
-
-    def of(self, loss: Tensor) -> list[Tensor]:
-        """Return the gradient of a loss into each parameter, given what was read since the last time."""
-        leaves = [leaf for _, leaf in self._embedded]
-        found = torch.autograd.grad(loss, [*self.parameters, *leaves], allow_unused=True)
-        grads = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=False)]
-        for place, p in enumerate(self.parameters):
-            if p is self._embedding.weight:
-                for (tokens, _), g in zip(self._embedded, found[len(self.parameters) :], strict=True):
-                    if g is not None:
-                        grads[place].index_add_(0, tokens.flatten(), g.flatten(0, -2))
-        self._embedded.clear()
-        return grads
-
-    def _follow(self, embedding: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        leaf = output.detach().requires_grad_()
-        self._embedded.append((inputs[0], leaf))
-        return leaf
-
-
-@contextmanager
-def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

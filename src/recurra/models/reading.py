@@ -28,23 +28,42 @@ class Reading(NamedTuple):
 
     def logits(self, steps: Tensor) -> Tensor:
         """Return logits (N, V) of the token after each of N steps, numbered t · B + b, (N,) int64."""
-        logits = self.score(self.features.flatten(0, 1)[steps])
+        return self.mixed(self.score(self.features.flatten(0, 1)[steps]), steps)
+
+    def mixed(self, logits: Tensor, steps: Tensor) -> Tensor:
+        """Return what becomes of the model's own logits (N, V) of N steps."""
         return logits if self.mix is None else self.mix(logits, steps)
 
 
 class Reader(Protocol):
-    """What evaluation, scoring and generation ask of a language model; `LanguageModel` documents each."""
+    """What evaluation, scoring and generation ask of a language model, or of one behind something."""
 
     @property
-    def vocabulary(self) -> Tokenizer: ...
-    @property
-    def bias(self) -> Tensor: ...
-    @property
-    def training(self) -> bool: ...
+    def vocabulary(self) -> Tokenizer:
+        """The tokenizer."""
 
-    def train(self, mode: bool = True) -> Any: ...
-    def eval(self) -> Any: ...
-    def zero_state(self, batch: int) -> Any: ...
-    def read(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Reading, Any]: ...
-    def prefill(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]: ...
-    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+    @property
+    def bias(self) -> Tensor:
+        """A parameter, whose device is the model's."""
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Put it into training mode, or out of it."""
+
+    def eval(self) -> Any:
+        """Put it into evaluation mode."""
+
+    def zero_state(self, batch: int) -> Any:
+        """Return the state that a fresh stream starts from, B rows."""
+
+    def read(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Reading, Any]:
+        """Read a window (T, B)."""
+
+    def prefill(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read a prompt (T, B): logits (B, V) of the token after its last, and the state there."""
+
+    def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read one token per row: token (B,) int64 and B rows -> logits (B, V), next state."""
