@@ -96,24 +96,22 @@ def gradient_sizes(
     """
     config = config or DynamicConfig()
     rows = max(1, min(config.rows, len(tokens) // (2 * config.segment)))
-    draw = torch.Generator().manual_seed(config.seed)
-    offset = int(torch.randint(max(len(tokens), 1), (1,), generator=draw))
-    stream = SequentialStream(tokens, rows=rows, span=config.segment, offset=offset)
-    count, state, device = min(config.batches, len(stream)), None, model.bias.device
+    stream = SequentialStream(tokens, rows=rows, span=config.segment, offset=_beginning(tokens, config.seed))
+    batches, device, counted, state = min(config.batches, len(stream)), model.bias.device, 0, None
     with evaluation_mode(model), Gradients(model) as gradients:
         squares = [torch.zeros_like(p) for p in gradients.parameters]
-        for k in range(count):
+        for k in range(batches):
             batch = stream[k].to(device)
             reading, state = model.read(batch.inputs, state, reset=batch.reset)
-            predicted = torch.clamp((batch.targets >= 0).sum(), min=1)
-            for square, g in zip(
-                squares, gradients.of(model.nats(reading.features, batch.targets) / predicted), strict=True
-            ):
-                square.addcmul_(g, g)
             state = detach(state)
+            if predicted := int((batch.targets >= 0).sum()):
+                counted += 1
+                loss = model.nats(reading.features, batch.targets) / predicted
+                for square, g in zip(squares, gradients.of(loss), strict=True):
+                    square.addcmul_(g, g)
             if progress is not None:
-                progress(k + 1, count)
-    return GradientSizes(tuple(square.div_(count).sqrt_() for square in squares))
+                progress(k + 1, batches)
+    return GradientSizes(tuple(square.div_(max(counted, 1)).sqrt_() for square in squares))
 
 
 def evaluate_dynamic(
@@ -167,7 +165,7 @@ def scores_behind(
                 tally.add(reading, batch, steps, logits.detach(), wanted)
             count += len(steps)
             loss = cross_entropy(logits, wanted)
-            if len(steps) and not math.isfinite(float(loss)):
+            if len(steps) and not math.isfinite(loss.item()):
                 raise DivergedError(
                     f"the weights grew beyond bounds at token {count:,}; lower the rate {config.rate:g}"
                 )
@@ -194,6 +192,10 @@ class _Tally:
             logits = window.mixed(logits, steps)
         self.nats += float(cross_entropy(logits, wanted, reduction="sum"))
         self.correct += int((logits.argmax(-1) == wanted).sum())
+
+
+def _beginning(tokens: Tokens, seed: int) -> int:
+    return int(torch.randint(max(len(tokens), 1), (1,), generator=torch.Generator().manual_seed(seed)))
 
 
 @contextmanager
