@@ -1,5 +1,6 @@
 """The laws of a neural cache: a window is the fold of steps, however it is cut; rows and texts do not meet."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -160,7 +161,19 @@ def test_evaluation_scoring_and_writing_see_the_cache(model):
     assert texts != generate_texts(plain, "abcdefgh jabcde", samples=2, tokens=12, seed=1)
 
 
-@pytest.mark.parametrize("bad", [{"size": 0}, {"theta": -1.0}, {"weight": 1.0}, {"weight": -0.1}, {"sise": 3}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"size": 0},
+        {"size": 10**9},
+        {"theta": -1.0},
+        {"theta": math.inf},
+        {"theta": math.nan},
+        {"weight": 1.0},
+        {"weight": -0.1},
+        {"sise": 3},
+    ],
+)
 def test_wrong_settings_are_refused(model, bad):
     with pytest.raises(ConfigError):
         CachedLanguageModel(model, **bad)

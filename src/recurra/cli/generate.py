@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from recurra.cli.adapting import cache_of, cache_options
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 from recurra.errors import ConfigError, CorpusError
 
@@ -30,6 +31,7 @@ Example:
 @click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--samples", default=1, show_default=True, help="How many texts to make, side by side.")
+@cache_options
 @trust_options
 @json_option
 @debug_option
@@ -41,6 +43,9 @@ def command(
     stop: tuple[str, ...],
     seed: int,
     samples: int,
+    cache: int | None,
+    cache_theta: float | None,
+    cache_weight: float | None,
     trust: bool,
     cell: str | None,
     as_json: bool,
@@ -49,23 +54,25 @@ def command(
     """Continue a prompt with RUN; the text appears as it is made."""
     from recurra.config import check_at_least
     from recurra.data import check_seen
-    from recurra.models import generate_text, generate_texts
+    from recurra.models import CachedLanguageModel, generate_text, generate_texts
     from recurra.training import printable
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
+    remembers = cache_of(cache, cache_theta, cache_weight)
     text = _prompt(prompt, prompt_file)
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
+    model = loaded.model if remembers is None else CachedLanguageModel(loaded.model, remembers)
     settings = {name: value for name, value in sampling.items() if value is not None}
     if samples == 1 and not as_json:
-        for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
+        for piece in generate_text(model, text, tokens=tokens, seed=seed, stop=stop, **settings):
             click.echo(printable(piece) if sys.stdout.isatty() else piece, nl=False)
             sys.stdout.flush()
         click.echo()
         return
-    made = generate_texts(loaded.model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
+    made = generate_texts(model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
     if as_json:
         print_json({"prompt": text, "samples": made})
         return

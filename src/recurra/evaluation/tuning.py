@@ -53,7 +53,7 @@ def tune(
     cache: CacheConfig | None = None,
     dynamic: DynamicConfig | None = None,
     sizes: GradientSizes | None = None,
-    limit: int = TUNING_TOKENS,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Choose θ and λ of a cache, and η and λ of dynamic evaluation, by the loss on a text.
@@ -61,7 +61,7 @@ def tune(
     Of dynamic evaluation first the rate is chosen and then the decay; then, behind it, the cache from a grid.
 
     Args:
-        tokens: a validation text; of a longer one the first `limit` are read.
+        tokens: a validation text; of a longer one the first `limit` are read, by default 10,000.
         cache, dynamic: what to tune, with all other settings; None leaves it out.
         sizes: of the gradients, which dynamic evaluation needs.
         progress: called with (parts of all passes done, parts in all).
@@ -71,6 +71,7 @@ def tune(
         raise ConfigError("there is nothing to tune: give a cache, dynamic evaluation, or both")
     if dynamic is not None and sizes is None:
         raise ConfigError("dynamic evaluation needs the sizes of gradients; give sizes=gradient_sizes(...)")
+    limit = TUNING_TOKENS if limit is None else limit
     text = Tokens(tokens.ids[:limit], tokens.documents[tokens.documents < limit])
     grid = [] if cache is None else [replace(cache, theta=t, weight=w) for t, w in product(THETAS, WEIGHTS)]
     passes = _Passes(model, text, sizes, _number(dynamic, grid), progress)

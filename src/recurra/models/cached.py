@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.config import check_at_least, check_probability
+from recurra.errors import ConfigError
 from recurra.models.config import choose_config
 from recurra.models.reading import Reading
 
@@ -25,6 +26,13 @@ WEIGHTS_AT_ONCE = 2**20
 
 SHORTEST_PIECE = 64
 """Steps below which a product costs less to compute than to begin."""
+
+
+LARGEST_SIZE = 100_000
+"""Features of so many tokens are held for every row."""
+
+LARGEST_THETA = 1e6
+"""Beyond it only the most similar state counts, and float32 ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,10 @@ class CacheConfig:
         check_at_least(1, cache_size=self.size)
         check_at_least(0, cache_theta=self.theta)
         check_probability(cache_weight=self.weight)
+        if self.size > LARGEST_SIZE:
+            raise ConfigError(f"'cache_size' must be at most {LARGEST_SIZE:,}, not {self.size:,}")
+        if self.theta > LARGEST_THETA:
+            raise ConfigError(f"'cache_theta' must be at most {LARGEST_THETA:g}, not {self.theta:g}")
 
 
 class CacheState(NamedTuple):
