@@ -204,12 +204,12 @@ class _Window:
     @torch.no_grad()
     def mix(self, logits: Tensor, steps: Tensor) -> Tensor:
         """Return ln p (n, V) of a model's logits at n steps, numbered t · B + b."""
-        log_p, mass = logits.log_softmax(-1), torch.zeros_like(logits)
-        for piece in self._pieces(len(steps)):
-            self._add_mass(mass[piece], steps[piece])
+        log_p = logits.log_softmax(-1)
         knows = (self.seen.flatten()[steps] > 1).to(log_p).unsqueeze(1)
         log_p += knows * math.log1p(-self.config.weight)
-        return torch.logaddexp(log_p, mass.mul_(self.config.weight).log_())
+        for piece in self._pieces(len(steps)):
+            self._add(log_p[piece], steps[piece])
+        return log_p
 
     def _pieces(self, steps: int) -> Iterator[slice]:
         """Cut n steps so that their weights fit, and those of all rows span little more time than a cache does."""
@@ -218,8 +218,8 @@ class _Window:
         most = max(1, min(WEIGHTS_AT_ONCE // (size + longest), rows * longest))
         return (slice(start, start + most) for start in range(0, steps, most))
 
-    def _add_mass(self, mass: Tensor, steps: Tensor) -> None:
-        """Add to (n, V) the cache's probabilities at n steps: one product per row over the time that they span."""
+    def _add(self, log_p: Tensor, steps: Tensor) -> None:
+        """Add the cache's share to ln p (n, V) of n steps: one product per row over the time that they span."""
         size, B = self.config.size, len(self.words)
         t, b = steps // B, steps % B
         rows, row = b.unique(return_inverse=True)
@@ -231,10 +231,14 @@ class _Window:
         similarity = torch.matmul(now, features[:, memories].transpose(1, 2))[row, t - first]
         age = size + t.unsqueeze(1) - torch.arange(memories.start, memories.stop, device=t.device)
         unknown = (age < 0) | (age >= (self.seen.flatten()[steps] - 1).unsqueeze(1))
-        similarity = similarity.mul_(self.config.theta).masked_fill_(unknown, torch.finfo(mass.dtype).min)
+        similarity = similarity.mul_(self.config.theta).masked_fill_(unknown, torch.finfo(log_p.dtype).min)
         weights = similarity.softmax(-1).masked_fill_(unknown, 0)  # again, where nothing at all is known
-        words = self.words[:, memories].expand(len(t), -1) if B == 1 else self.words[b, memories]
-        mass.scatter_add_(1, words, weights)
+        # Only words that stand in the cache gain anything, mostly a small part of the vocabulary.
+        known, place = self.words[rows, memories].unique(return_inverse=True)
+        place = place.expand(len(t), -1) if len(rows) == 1 else place[row]
+        mass = weights.new_zeros(len(t), len(known)).scatter_add_(1, place, weights)
+        share = mass.mul_(self.config.weight).log_()
+        log_p.index_copy_(1, known, torch.logaddexp(log_p[:, known], share))
 
 
 def _count(seen: Tensor, T: int, reset: Tensor | None) -> Tensor:
