@@ -14,7 +14,7 @@ from recurra.testing.tolerances import TOLERANCES
 
 TABLE = TOLERANCES[torch.float64]
 CLOSE = {"rel": TABLE["rtol"], "abs": TABLE["atol"]}
-CONFIG = DynamicConfig(rate=0.01, decay=0.05, epsilon=0.01, batches=20, rows=4)
+CONFIG = DynamicConfig(rate=0.01, decay=0.05, epsilon=0.01, sample=400, rows=4)
 FOREIGN = "gjqxz gjqxz gjqxz gjqxz gjqxz gjqxz gjqxz "
 
 
@@ -100,7 +100,7 @@ def test_documents_start_afresh(setting):
     assert found != pytest.approx(evaluate(behind, Tokens(ids)).loss_nats, **CLOSE)
 
 
-CHANGES = {"segment": 7, "rate": 0.02, "decay": 0.5, "epsilon": 0.5, "batches": 3, "rows": 2, "seed": 5}
+CHANGES = {"segment": 7, "rate": 0.02, "decay": 0.5, "epsilon": 0.5, "sample": 60, "rows": 2, "seed": 5}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -172,7 +172,7 @@ def test_frozen_parameters_do_not_follow(setting):
 @pytest.mark.parametrize(
     "bad",
     [
-        {"segment": 0}, {"segment": 5000}, {"rate": -1.0}, {"decay": -1.0}, {"epsilon": 0.0}, {"batches": 0},
+        {"segment": 0}, {"segment": 5000}, {"rate": -1.0}, {"decay": -1.0}, {"epsilon": 0.0}, {"sample": 0},
         {"rows": 0}, {"seed": -1}, {"rate": math.inf}, {"decay": math.nan},
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from recurra.evaluation import DynamicConfig, evaluate, evaluate_dynamic, gradie
 from recurra.models import CacheConfig, CachedLanguageModel, LanguageModel
 
 GRID = {"RATES": (1e-3, 1e-2, 1e300), "DECAYS": (0.0, 0.05), "THETAS": (0.0, 5.0), "WEIGHTS": (0.05, 0.6)}
-DYNAMIC, CACHE, LIMIT = DynamicConfig(batches=10, rows=4, epsilon=0.01), CacheConfig(size=20), 60
+DYNAMIC, CACHE, LIMIT = DynamicConfig(sample=200, rows=4, epsilon=0.01), CacheConfig(size=20), 60
 
 
 @pytest.fixture(scope="module")

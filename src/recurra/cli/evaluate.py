@@ -59,8 +59,8 @@ def command(
     The text is one stream with the state carried along, so the result depends on nothing but model and text; every
     token but the first is predicted exactly once.
 
-    With --cache and --dynamic it depends on both still, but the model learns from the text as it goes; nothing is
-    scored after it has been seen, and the run stays as it is.
+    With --cache and --dynamic the model learns from the text as it goes; nothing is scored after it was seen, and the
+    run stays as it is.
 
     A run of another task answers the examples in CORPUS, beside the simplest ways to answer them; what that shows is
     drawn into the report of the run.
