@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recurra.cli.adapting import Adapting, adapting_options
 from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
 from recurra.cli.search import beam_options, take_beam
@@ -25,6 +26,7 @@ EXAMPLES = """
 \b
 Examples:
   recurra evaluate runs/shakespeare-lstm other.txt --json
+  recurra evaluate runs/shakespeare-lstm other.txt --dynamic --cache 500
   recurra evaluate runs/reviews-lstm test.tsv
   recurra evaluate runs/french-gru test.tsv --beam 4
 """
@@ -38,6 +40,7 @@ Examples:
 @click.option("--warmup", default=0, show_default=True, help="Tokens before its own that each row reads, uncounted.")
 @click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
 @beam_options("length_penalty")
+@adapting_options
 @click.option("--skip-bad", is_flag=True, help="Leave out examples that cannot be used, and say so.")
 @trust_options
 @json_option
@@ -53,47 +56,47 @@ def command(
     trust: bool,
     cell: str | None,
     as_json: bool,
-    **search: Any,
+    **more: Any,
 ) -> None:
     """Measure how well RUN predicts CORPUS: a file, a folder, - for stdin, `counting`, or what it was trained on.
 
     The text is one stream with the state carried along, so the result depends on nothing but model and text; every
     token but the first is predicted exactly once.
 
+    With --cache and --dynamic the model learns from the text as it goes; nothing is scored after it was seen, and the
+    run stays as it is.
+
     A run of another task answers the examples in CORPUS, beside the simplest ways to answer them; what that shows is
     drawn into the report of the run.
     """
     from recurra.config import check_at_least
-    from recurra.evaluation import evaluate
     from recurra.training import Run
 
     check_at_least(1, batch=batch, reset_every=reset_every)
     check_at_least(0, warmup=warmup)
     if reset_every is not None and (batch > 1 or warmup):
         raise ConfigError("--reset-every already reads many pieces side by side; drop --batch and --warmup")
-    beam = take_beam(search)
+    beam = take_beam(more)
+    adapts = Adapting.from_options(**more)
+    adapts.check_reading(batch, warmup, reset_every)
     loaded = Run.load(run, cell=cell, trust=trust)
     if loaded.config.task != "lm":
         if part == "test" and loaded.config.task != "forecast":
             raise ConfigError("only series are split off a test part; give a file to test on")
         if part == "all" or batch > 1 or warmup or reset_every:
             raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
+        if adapts:
+            raise ConfigError("--dynamic and --cache are for language models; leave them out")
         _assess(loaded, corpus, part, skip_bad, as_json, beam)
         return
     if beam is not None:
         raise ConfigError("--beam is for tasks that write texts, and a language model is measured on a text; drop it")
     tokens = _tokens(loaded, corpus, part)
     with progress_bar("evaluating") as progress:
-        score = evaluate(
-            loaded.model,
-            tokens,
-            batch=batch,
-            warmup=warmup,
-            reset_every=reset_every,
-            progress=progress,
-        )
+        reading = {} if reset_every is None else {"reset_every": reset_every}
+        score, used = adapts.measure(loaded, tokens, progress=progress, batch=batch, warmup=warmup, **reading)
     if as_json:
-        print_json(score.as_mapping())
+        print_json(score.as_mapping() | used)
         return
     bits = "" if score.bits_per_char is None else f"\nbits/char   {score.bits_per_char:.4f}"
     click.echo(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recurra.cli.adapting import cache_options, take_cache
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 from recurra.cli.search import DRAWN, beam_options, check_no_draws, take_beam
 from recurra.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from recurra.decoding import Beam
-    from recurra.models import LanguageModel
+    from recurra.models import Reader
 
 EXAMPLE = """
 \b
@@ -48,6 +49,7 @@ Examples:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--samples", default=1, show_default=True, help="How many texts to make, side by side.")
+@cache_options
 @trust_options
 @json_option
 @debug_option
@@ -68,31 +70,33 @@ def command(
     """Continue a prompt with RUN; the text appears as it is made, or with --beam once it has been found."""
     from recurra.config import check_at_least
     from recurra.data import check_seen
-    from recurra.models import generate_text, generate_texts
+    from recurra.models import CachedLanguageModel, generate_text, generate_texts
     from recurra.training import printable
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
     beam = take_beam(given)
     check_no_draws(click.get_current_context(), beam)
+    cache = take_cache(given)
     text = _prompt(prompt, prompt_file)
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
+    model = loaded.model if cache is None else CachedLanguageModel(loaded.model, cache)
     settings = {name: value for name, value in given.items() if value is not None}
     if json_schema is not None:
         settings["json_schema"] = _schema(json_schema)
     if beam is not None:
         wishes = {name: value for name, value in settings.items() if name not in DRAWN}
-        _search(loaded.model, text, beam, as_json, tokens=tokens, stop=stop, **wishes)
+        _search(model, text, beam, as_json, tokens=tokens, stop=stop, **wishes)
         return
     if samples == 1 and not as_json:
-        for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
+        for piece in generate_text(model, text, tokens=tokens, seed=seed, stop=stop, **settings):
             click.echo(printable(piece) if sys.stdout.isatty() else piece, nl=False)
             sys.stdout.flush()
         click.echo()
         return
-    made = generate_texts(loaded.model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
+    made = generate_texts(model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
     if as_json:
         print_json({"prompt": text, "samples": made})
         return
@@ -100,7 +104,7 @@ def command(
         click.echo(f"--- {number}\n{sample}")
 
 
-def _search(model: LanguageModel, prompt: str, beam: Beam, as_json: bool, **settings: Any) -> None:
+def _search(model: Reader, prompt: str, beam: Beam, as_json: bool, **settings: Any) -> None:
     """Print the best texts that a beam finds; several with their log-probabilities."""
     from recurra.models import search_texts
 

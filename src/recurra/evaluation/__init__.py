@@ -3,16 +3,21 @@
 from recurra.evaluation.assess import assess
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.classification import assess_classifier
+from recurra.evaluation.dynamic import DynamicConfig, GradientSizes, evaluate_dynamic, gradient_sizes
 from recurra.evaluation.forecasts import backtest, baselines
 from recurra.evaluation.perplexity import Score, evaluate, measure
 from recurra.evaluation.surprisal import Surprisals, surprisals
 from recurra.evaluation.tagging import assess_tagger
+from recurra.evaluation.tuning import Tuned, tune
 from recurra.evaluation.writing import assess_writer
 
 __all__ = [
     "Assessment",
+    "DynamicConfig",
+    "GradientSizes",
     "Score",
     "Surprisals",
+    "Tuned",
     "assess",
     "assess_classifier",
     "assess_tagger",
@@ -20,6 +25,9 @@ __all__ = [
     "backtest",
     "baselines",
     "evaluate",
+    "evaluate_dynamic",
+    "gradient_sizes",
     "measure",
     "surprisals",
+    "tune",
 ]

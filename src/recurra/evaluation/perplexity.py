@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from recurra.data import Batch, RandomStream, SequentialStream, Tokens
 from recurra.errors import ConfigError, CorpusError
 from recurra.layers import row_pieces
-from recurra.models import LanguageModel
+from recurra.models import Reader
 
-__all__ = ["Score", "evaluate", "measure"]
+__all__ = ["Score", "evaluate", "measure", "predicted_chars"]
 
 MAX_TOKENS_AT_ONCE = 4096
 """Tokens whose features are held together; bounds memory, changes nothing else."""
@@ -69,7 +69,7 @@ class Score:
 
 
 def evaluate(
-    model: LanguageModel,
+    model: Reader,
     tokens: Tokens,
     *,
     batch: int = 1,
@@ -98,12 +98,12 @@ def evaluate(
     else:
         rows = max(1, MAX_TOKENS_AT_ONCE // reset_every)
         stream = RandomStream(tokens, rows=rows, span=reset_every, shuffle=False)
-    return measure(model, stream, chars=_predicted_chars(model, tokens), progress=progress)
+    return measure(model, stream, chars=predicted_chars(model, tokens), progress=progress)
 
 
 @torch.inference_mode()
 def measure(
-    model: LanguageModel,
+    model: Reader,
     stream: Sequence[Batch],
     *,
     last_only: bool = False,
@@ -143,7 +143,7 @@ def measure(
     return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)
 
 
-def _predicted_chars(model: LanguageModel, tokens: Tokens) -> int | None:
+def predicted_chars(model: Reader, tokens: Tokens) -> int | None:
     """Return the characters that all tokens but the first, which nothing predicts, stand for."""
     if not tokens.num_chars:
         return None

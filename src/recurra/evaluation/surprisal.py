@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recurra.data import NOTHING, Batch, SequentialStream, Tokens
 from recurra.layers import row_pieces
-from recurra.models import LanguageModel
+from recurra.models import Reader
 
 __all__ = ["Surprisals", "surprisals"]
 
@@ -32,7 +32,7 @@ class Surprisals(NamedTuple):
 
 @torch.inference_mode()
 def surprisals(
-    model: LanguageModel,
+    model: Reader,
     ids: NDArray[Any],
     *,
     documents: Sequence[int] | NDArray[np.int64] = (0,),

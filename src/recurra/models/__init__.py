@@ -1,5 +1,6 @@
 """Models made of the parts below."""
 
+from recurra.models.cached import CacheConfig, CachedLanguageModel
 from recurra.models.captioner import Captioner, CaptionerConfig
 from recurra.models.classifier import ClassifierConfig, SequenceClassifier
 from recurra.models.config import ModelConfig
@@ -14,11 +15,14 @@ from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
 from recurra.models.loss import Loss
 from recurra.models.predictions import Alternative, Classified, Tagged, Written
+from recurra.models.reading import Reader
 from recurra.models.searching import Found, search_texts
 from recurra.models.tagger import SequenceTagger, TaggerConfig
 
 __all__ = [
     "Alternative",
+    "CacheConfig",
+    "CachedLanguageModel",
     "Captioner",
     "CaptionerConfig",
     "Classified",
@@ -38,6 +42,7 @@ __all__ = [
     "Loss",
     "ModelConfig",
     "Observed",
+    "Reader",
     "SequenceClassifier",
     "SequenceTagger",
     "Tagged",

@@ -11,7 +11,7 @@ from recurra.decoding import BannedTexts, Constraint, Control, Forced, Repetitio
 from recurra.errors import ConfigError, VocabularyError, nearest
 
 if TYPE_CHECKING:
-    from recurra.models.language_model import LanguageModel
+    from recurra.models.reading import Reader
 
 __all__ = ["Wishes", "make_controls", "sort_settings", "stop_texts"]
 
@@ -71,7 +71,7 @@ def stop_texts(stop: str | Sequence[str], wishes: Wishes) -> list[str]:
 
 
 def make_controls(
-    model: LanguageModel, wishes: Wishes, *, tokens: int, controls: Sequence[Control] = ()
+    model: Reader, wishes: Wishes, *, tokens: int, controls: Sequence[Control] = ()
 ) -> tuple[tuple[Control, ...], int | None]:
     """Return the controls that wishes amount to, in the order they are applied, and the token that ends a text.
 
@@ -101,7 +101,7 @@ def make_controls(
 
 
 def _constraint(
-    model: LanguageModel, wishes: Wishes, pieces: list[bytes], tokens: int, ban: list[str], forced: list[int]
+    model: Reader, wishes: Wishes, pieces: list[bytes], tokens: int, ban: list[str], forced: list[int]
 ) -> Constraint | None:
     pattern = wishes.regex
     if wishes.json_schema is not None:
@@ -117,7 +117,7 @@ def _constraint(
     return constraint
 
 
-def _forced_ids(model: LanguageModel, text: str, tokens: int) -> list[int]:
+def _forced_ids(model: Reader, text: str, tokens: int) -> list[int]:
     vocabulary = model.vocabulary
     if unseen := vocabulary.unseen(text):
         names = ", ".join(repr(symbol) for symbol, _ in unseen.most_common(5))

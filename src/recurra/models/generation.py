@@ -14,13 +14,13 @@ from recurra.errors import VocabularyError
 from recurra.models.controlling import make_controls, sort_settings, stop_texts
 
 if TYPE_CHECKING:
-    from recurra.models.language_model import LanguageModel
+    from recurra.models.reading import Reader
 
 __all__ = ["generate_text", "generate_texts", "read_prompt"]
 
 
 def generate_text(
-    model: LanguageModel,
+    model: Reader,
     prompt: str = "",
     *,
     tokens: int = 200,
@@ -46,7 +46,7 @@ def generate_text(
 
 
 def generate_texts(
-    model: LanguageModel,
+    model: Reader,
     prompt: str = "",
     *,
     samples: int,
@@ -64,7 +64,7 @@ def generate_texts(
 
 
 def _stream(
-    model: LanguageModel,
+    model: Reader,
     prompt: str,
     samples: int,
     tokens: int,
@@ -96,7 +96,7 @@ def _stream(
         model.train(was_training)
 
 
-def read_prompt(model: LanguageModel, prompt: str) -> Tensor:
+def read_prompt(model: Reader, prompt: str) -> Tensor:
     """Return the ids of a prompt, (T, 1); the vocabulary's start where there are none."""
     vocabulary = model.vocabulary
     if vocabulary.unknown is None and (unseen := vocabulary.unseen(prompt)):

@@ -15,7 +15,7 @@ from recurra.models.prediction import evaluating
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer
-    from recurra.models.language_model import LanguageModel
+    from recurra.models.reading import Reader
 
 __all__ = ["Found", "search_texts"]
 
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 def search_texts(
-    model: LanguageModel,
+    model: Reader,
     prompt: str = "",
     *,
     width: int,
