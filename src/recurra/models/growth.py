@@ -52,8 +52,8 @@ def _first_rows(rows: Tensor, known: Tokenizer, fresh: int) -> Tensor:
 
 
 def _first_biases(biases: Tensor, known: Tokenizer, fresh: int) -> Tensor:
-    """All new tokens together are as likely as the unknown one; or each as the rarest, by its bias."""
-    first = biases.min() if known.unknown is None else biases[known.unknown] - math.log(fresh)
+    """All new tokens together are as likely as the unknown one; where there is none, the mean of all."""
+    first = biases.mean() if known.unknown is None else biases[known.unknown] - math.log(fresh)
     return first.expand(fresh)
 
 
