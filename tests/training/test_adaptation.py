@@ -1,5 +1,6 @@
 """Fine-tuning: which layers move when and how fast, and that a run resumes in every phase with the same bits."""
 
+import math
 import os
 import signal
 
@@ -118,17 +119,17 @@ def test_gradients_of_trained_layers_are_those_of_all(tmp_path, policy):
     "settings",
     [
         {"unfreeze": 0.7, "layer_decay": 2.6, "schedule": "slanted"},
-        {"unfreeze": 1.0, "optimizer": "rmsprop", "schedule": "cosine", "average": 0.9, "model": {"tie": True}},
+        {"unfreeze": 1.0, "optimizer": "rmsprop", "average": 0.9, "model": {"tie": True}},
         {"unfreeze": 0.3, "optimizer": "adam", "partition": "random", "schedule": "onecycle", "layer_decay": 2.0},
     ],
-    ids=str,
+    ids=["slanted", "tied", "random"],
 )
 def test_a_run_resumes_in_every_phase_with_the_same_bits(tmp_path, settings):
+    settings = {"epochs": 2, "batch": 8, **settings}
     whole = trainer(tmp_path / "whole", **settings)
     whole.fit()
-    steps = len(whole.task.stream(0))
-    border = -int(-settings["unfreeze"] * steps // 1)
-    for stop in sorted({1, border, border + 1, 2 * border + 1}):
+    border = math.ceil(settings["unfreeze"] * len(whole.task.stream(0)))  # steps before the next layer joins
+    for stop in (border - 1, border, border + 1):
         out = tmp_path / str(stop)
         with pytest.raises(KeyboardInterrupt):
             trainer(out, reporter=StopAt(stop), **settings).fit()
