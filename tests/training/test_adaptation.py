@@ -205,9 +205,7 @@ def test_a_run_goes_on_to_another_text(tmp_path, old):
     out = tmp_path / "new"
     run = Trainer(model, corpus, out=out, config=config.training, origin=config.origin, reporter=Reporter()).fit()
     kept = Run.load(out).config
-    assert kept.origin == Origin(
-        run=str(old.path), weights=old.directory.model_digest, vocabulary=len(old.tokenizer)
-    )
+    assert kept.origin == Origin(run=str(old.path), weights=old.directory.model_digest, vocabulary=len(old.tokenizer))
     assert (kept.training.schedule, kept.training.layer_decay, kept.training.unfreeze) == ("slanted", 2.6, 1.0)
     assert str(old.path) in str(kept.origin)
     assert run.metrics[-1]["valid_loss_nats"] < 5
@@ -231,7 +229,9 @@ def test_resuming_never_needs_the_old_run(tmp_path, old):
     (tmp_path / "cut" / "config.toml").write_text(settings.replace(str(old.path), "/nowhere"))
     resumed = Trainer.resume(tmp_path / "cut", reporter=Reporter()).fit()
     assert resumed.config.origin.run == "/nowhere"
-    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (tmp_path / "cut" / "model.safetensors").read_bytes()
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (
+        tmp_path / "cut" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_what_cannot_go_on_is_refused(tmp_path, old):
