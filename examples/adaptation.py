@@ -35,8 +35,8 @@ from recurra.training import FINE_TUNING, Reporter, Run
 OLD = {"batch": 20, "backprop": "35", "epochs": 3}
 NEW: dict[str, Any] = {"batch": 20, "backprop": "35"}
 SIZES = {"hidden": 200, "layers": 2, "tie": True, "dropout": 0.2}
-SCRATCH = {"lr": 5e-3, "dropout": 0.5}
-TUNED = {"dropout": 0.5}
+SCRATCH = {"lr": 5e-3, "dropout": 0.2}
+TUNED = {"dropout": 0.2}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "all layers from the start": {"unfreeze": 0.0},

@@ -13,7 +13,7 @@ from recurra.training.run import Run
 
 __all__ = ["FINE_TUNING", "adapt", "adapted_config"]
 
-FINE_TUNING = {"schedule": "slanted", "layer_decay": 2.6, "unfreeze": 1.0, "lr": 2e-3}
+FINE_TUNING = {"schedule": "slanted", "layer_decay": 2.6, "unfreeze": 1.0, "lr": 5e-3}
 """Settings of training where nothing else is asked for. Source: Howard & Ruder 2018; the rate is our own."""
 
 
