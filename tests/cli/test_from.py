@@ -94,6 +94,9 @@ def test_a_run_of_another_task(cli, run, new, tmp_path):
     result = cli("train", new, "--from", other, "--out", tmp_path / "out")
     assert result.status == 2
     assert "is a run of --task classify" in result.line
+    result = cli("train", new, "--from", run, "--config", other / "config.toml", "--out", tmp_path / "out")
+    assert result.status == 2
+    assert "has the task classify" in result.line
 
 
 def test_a_cell_of_ones_own_must_be_allowed(cli, run, new, tmp_path):

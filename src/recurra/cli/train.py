@@ -196,6 +196,8 @@ def _resolve(
         raise ConfigError(f"the recipe '{recipe}' needs something to learn from: recurra train DATA --recipe {recipe}")
     file = {} if config_file is None else _read_toml(config_file)
     if begin is not None:
+        if file.get("task", "lm") != "lm":
+            raise ConfigError(f"--from is for language models, and {config_file} has the task {file['task']}")
         config = adapted_config(begin)
     else:
         config = find_recipe(recipe) if recipe else default_config(str(file.get("task", task or "lm")))

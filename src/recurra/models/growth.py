@@ -73,7 +73,7 @@ def check_same_shape(config: ModelConfig, changes: dict[str, Any]) -> None:
 def layers_from_top(model: LanguageModel) -> list[list[nn.Parameter]]:
     """Return the parameters of each layer, the output layer first, then the cells downwards, then the embedding.
 
-    A tied embedding is the output layer's. So is whatever else a model of the user's own has.
+    A tied embedding is the output layer's. So is whatever else a model has, such as attention.
     """
     lower = [list(cell.parameters()) for cell in reversed(model.stack.cells)]
     if model.projection is not None:
