@@ -32,7 +32,7 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(f"{prefix}unknown setting '{key}'{nearest(key, fields)}")
-        hint = hints[key]
+        hint = next(filter(dataclasses.is_dataclass, typing.get_args(hints[key])), hints[key])
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}'{key}' must be a table of settings, not {value!r}")

@@ -71,6 +71,19 @@ def test_time_machine(run_example, cell):
     assert f"{cell}: training perplexity" in run_example("time_machine.py", "text.txt", "--cell", cell)
 
 
+def test_adaptation(run_example, tmp_path):
+    (tmp_path / "new.txt").write_text(TEXT.replace("cat", "bird") + "A fish swam.\n" * 9)
+    arguments = ["text.txt", "new.txt", "--json", "numbers.jsonl", "--out", "curve.png"]
+    lines = run_example("adaptation.py", *arguments).splitlines()
+    rows = [line.split() for line in lines if line.split()[0] in ("1", "2")]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert sum(line.startswith("  ") for line in lines[-5:]) == 5
+    numbers = [json.loads(line) for line in (tmp_path / "numbers.jsonl").read_text().splitlines()]
+    assert len(numbers) == 2 * 3 + 5
+    assert all(math.isfinite(row["perplexity"]) for row in numbers)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_vanishing(run_example):
     lines = run_example("vanishing.py", "--radii", "0.5", "1", "2").splitlines()[1:]
     assert [line.split()[-1] for line in lines] == ["vanishing", "neutral", "exploding"]

@@ -352,6 +352,8 @@ CHANGES = {
     "predict": "last",
     "ar": 5.0,
     "tar": 5.0,
+    "layer_decay": 2.6,
+    "unfreeze": 1.0,
     "average": 0.5,
     "seed": 9,
 }

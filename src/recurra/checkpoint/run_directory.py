@@ -146,6 +146,11 @@ class RunDirectory:
         """Return the weights to use. Raises: RunError if they are missing or damaged."""
         return _read_tensors(self.model_file)
 
+    @property
+    def model_digest(self) -> str:
+        """The sha256 of the weights to use, in hexadecimal."""
+        return file_digest(self.model_file)
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         append_text(self.metrics_file, json.dumps(dict(row)) + "\n")

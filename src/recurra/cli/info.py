@@ -16,6 +16,7 @@ from recurra.cli.options import debug_option, json_option, print_json, run_argum
 @debug_option
 def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
     """Describe RUN: model, sizes, parameters, data, best numbers."""
+    from recurra.config import as_mapping
     from recurra.training import TASKS, Run
 
     loaded = Run.load(run, cell=cell, trust=trust)
@@ -26,6 +27,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         "run": str(loaded.path),
         "task": config.task,
         "recipe": config.recipe,
+        "origin": None if config.origin is None else as_mapping(config.origin),
         "cell": config.model.cell,
         "layers": config.model.layers,
         "hidden": config.model.hidden,
@@ -39,6 +41,8 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
+    if config.origin is not None:
+        facts["origin"] = str(config.origin)
     if best is not None:
         facts["best"] = f"{_numbers(best)} at epoch {best['epoch']}, step {best['step']}"
     for name, value in facts.items():

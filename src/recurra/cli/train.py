@@ -26,6 +26,7 @@ Examples:
   recurra train shakespeare.txt --hidden 512 --epochs 10
   recurra train ptb.train.txt --valid ptb.valid.txt --tokenizer word --tie
   recurra train counting --recipe counting-7
+  recurra train wells.txt --from runs/tolstoy-lstm
   recurra train --resume runs/shakespeare-lstm
   recurra train --task classify reviews.tsv --bidirectional
   recurra train --task translate pairs.tsv --attention dot
@@ -45,6 +46,9 @@ Examples:
 @click.option("--recipe", help="A published protocol, whole; options after it override.")
 @click.option("--valid", help="Share to validate on (of a text or series its end), or a file. [default: 0.1]")
 @click.option("--resume", type=click.Path(), help="Continue this run exactly where its last checkpoint stands.")
+@click.option(
+    "--from", "start", type=click.Path(), help="Begin with the weights and the vocabulary, which grows, of this run."
+)
 @with_settings
 @json_option
 @debug_option
@@ -56,6 +60,7 @@ def command(
     recipe: str | None,
     valid: str | None,
     resume: str | None,
+    start: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -79,10 +84,14 @@ def command(
         run = _resume(
             resume,
             corpus,
-            {**settings, "task": task, "out": out, "config": config_file, "recipe": recipe, "valid": valid},
-        )
+            {
+                **settings, "task": task, "out": out, "config": config_file, "recipe": recipe, "valid": valid,
+                "from": start,
+            },
+        )  # fmt: skip
     else:
-        run = _start(_resolve(corpus, task, config_file, recipe, valid, settings), out)
+        begin = None if start is None else _open_start(start, corpus, task, recipe, settings.get("cell"))
+        run = _start(_resolve(corpus, task, config_file, recipe, valid, settings, begin), out, begin)
     _summarise(run, as_json)
 
 
@@ -98,23 +107,42 @@ def _keep_memory() -> None:
         mallopt(m_mmap_threshold, a_gibibyte)
 
 
-def _start(config: RunConfig, out: str | None) -> Run:
+def _open_start(path: str, corpus: str | None, task: str | None, recipe: str | None, cell: str | None) -> Run:
+    """Load the run to begin with, once it is certain that nothing else says what the model is."""
+    from recurra.training import Run
+
+    if corpus is None:
+        raise ConfigError(f"--from needs a text to go on to: recurra train TEXT --from {path}")
+    if recipe is not None:
+        raise ConfigError(f"--recipe {recipe} describes a model, and --from brings one; leave one of them out")
+    if task not in (None, "lm"):
+        raise ConfigError(f"--from is for language models, and has no meaning for --task {task}; leave one of them out")
+    return Run.load(path, cell=cell)
+
+
+def _start(config: RunConfig, out: str | None, begin: Run | None) -> Run:
     import torch
 
     from recurra.checkpoint import RunDirectory
-    from recurra.training import TASKS, Trainer
+    from recurra.training import TASKS, Trainer, adapt
 
     if out is not None:
         RunDirectory(out).check_free()
     task = TASKS[config.task]
-    with progress_bar("reading") as progress:
-        data = task.make_data(config, progress)
-    _check_memory(config, data)
-    torch.manual_seed(config.training.seed)
-    model = task.make_model(config, data)
+    if begin is None:
+        with progress_bar("reading") as progress:
+            data = task.make_data(config, progress)
+        _check_memory(config, data)
+        torch.manual_seed(config.training.seed)
+        model: Any = task.make_model(config, data)
+    else:
+        model, data = adapt(begin, config)
+        known = len(begin.tokenizer)
+        print(f"vocabulary: {known:,} tokens known, {len(data.tokenizer) - known:,} new", file=sys.stderr)
     for note in data.notes:
         print(note, file=sys.stderr)
-    return Trainer(model, data, out=out, config=config.training, recipe=config.recipe).fit()
+    settings = {"config": config.training, "recipe": config.recipe, "origin": config.origin}
+    return Trainer(model, data, out=out, **settings).fit()
 
 
 def _check_memory(config: RunConfig, data: Any) -> None:
@@ -155,18 +183,24 @@ def _resolve(
     recipe: str | None,
     valid: str | None,
     settings: dict[str, Any],
+    begin: Run | None,
 ) -> RunConfig:
     """Put the settings together: recipe, then file, then options."""
     from recurra.config import as_mapping
     from recurra.recipes import find_recipe, language, tasks
-    from recurra.training import config_from_mapping, default_config
+    from recurra.training import adapted_config, config_from_mapping, default_config
 
     if recipe is None and config_file is None and task in (None, "lm") and corpus in (None, "counting"):
         recipe = "counting"
     if recipe is not None and corpus is None and (recipe in language.RECIPES or recipe in tasks.RECIPES):
         raise ConfigError(f"the recipe '{recipe}' needs something to learn from: recurra train DATA --recipe {recipe}")
     file = {} if config_file is None else _read_toml(config_file)
-    config = find_recipe(recipe) if recipe else default_config(str(file.get("task", task or "lm")))
+    if begin is not None:
+        if file.get("task", "lm") != "lm":
+            raise ConfigError(f"--from is for language models, and {config_file} has the task {file['task']}")
+        config = adapted_config(begin)
+    else:
+        config = find_recipe(recipe) if recipe else default_config(str(file.get("task", task or "lm")))
     if task is not None and task != config.task:
         raise ConfigError(f"--task {task} does not go with the task of {recipe or config_file}, which is {config.task}")
     tables = as_mapping(config)
@@ -199,6 +233,7 @@ def _read_toml(path: str) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the settings in {path}: {reason}") from error
     version = values.pop("format", FORMAT)
+    values.pop("origin", None)  # a run from the same settings begins with what it is told
     if not isinstance(version, int) or version > FORMAT:
         raise ConfigError(f"{path} has format {version}, newer than the {FORMAT} that this recurra reads; upgrade")
     for table in ("data", "model", "training"):

@@ -92,50 +92,62 @@ class Corpus:
         return f"<corpus {self.name}: {len(self.train):,} + {len(self.valid):,} tokens, {self.tokenizer!r}>"
 
     @classmethod
-    def build(cls, config: DataConfig, *, tokenizer: Tokenizer | None = None) -> Corpus:
+    def build(cls, config: DataConfig, *, tokenizer: Tokenizer | None = None, grow: bool = False) -> Corpus:
         """Read and tokenise what `config` describes.
 
         Args:
             tokenizer: use this one, of an earlier run, instead of making a vocabulary.
+            grow: let it grow by what the training part has and it lacks, to `vocab` tokens at most.
         Raises: CorpusError if the text cannot be used; VocabularyError if most of a part is unseen.
         """
         config = config.resolved()
         raw = (tokenizer.kind if tokenizer else config.tokenizer) == "byte"
         if config.source not in BUILT_IN:
-            return cls._assemble(_name_of(config.source), read_documents(config.source, raw=raw), config, tokenizer)
+            documents = read_documents(config.source, raw=raw)
+            return cls._assemble(_name_of(config.source), documents, config, tokenizer, grow=grow)
         text = counting.counting_text()
         documents = Documents([text.encode() if raw else text], [])
         cut = counting.split_point(text, config.valid) if isinstance(config.valid, float) else None
-        return cls._assemble(config.source, documents, config, tokenizer, cut)
+        return cls._assemble(config.source, documents, config, tokenizer, cut, grow=grow)
 
     @classmethod
     def from_file(
         cls,
         path: str | os.PathLike[str],
         *,
-        tokenizer: str = "char",
+        tokenizer: str | Tokenizer = "char",
         vocab: int | None = None,
         valid: float | str | os.PathLike[str] = 0.1,
+        grow: bool = False,
     ) -> Corpus:
-        """Read a text file, a folder of text files (each a document), or ``-`` for standard input."""
+        """Read a text file, a folder of text files (each a document), or ``-`` for standard input.
+
+        Args:
+            tokenizer: a kind, or the tokenizer of an earlier run.
+            grow: let that tokenizer grow by what the training part has and it lacks.
+        """
         source = os.path.join(".", path) if path in BUILT_IN else os.fspath(path)
-        return cls.build(DataConfig(source=source, tokenizer=tokenizer, vocab=vocab, valid=_fraction_or_path(valid)))
+        kind, given = _kind_and_tokenizer(tokenizer, grow)
+        config = DataConfig(source=source, tokenizer=kind, vocab=vocab, valid=_fraction_or_path(valid))
+        return cls.build(config, tokenizer=given, grow=grow)
 
     @classmethod
     def from_text(
         cls,
         text: str | Sequence[str],
         *,
-        tokenizer: str = "char",
+        tokenizer: str | Tokenizer = "char",
         vocab: int | None = None,
         valid: float | str | os.PathLike[str] = 0.1,
         name: str = "text",
+        grow: bool = False,
     ) -> Corpus:
-        """Take a text, or several documents, from memory."""
+        """Take a text, or several documents, from memory; other arguments as `from_file`."""
+        kind, given = _kind_and_tokenizer(tokenizer, grow)
         texts = [check_unicode(each, name) for each in ([text] if isinstance(text, str) else text)]
-        documents = Documents([each.encode() for each in texts] if tokenizer == "byte" else list(texts), [])
-        config = DataConfig(source=name, tokenizer=tokenizer, vocab=vocab, valid=_fraction_or_path(valid))
-        return cls._assemble(name, documents, config)
+        documents = Documents([each.encode() for each in texts] if kind == "byte" else list(texts), [])
+        config = DataConfig(source=name, tokenizer=kind, vocab=vocab, valid=_fraction_or_path(valid))
+        return cls._assemble(name, documents, config, given, grow=grow)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, valid: float | str | os.PathLike[str] = 0.1, name: str = "bytes") -> Corpus:
@@ -156,6 +168,7 @@ class Corpus:
         config: DataConfig,
         tokenizer: Tokenizer | None = None,
         cut: int | None = None,
+        grow: bool = False,
     ) -> Corpus:
         """Split into parts, make the vocabulary from the first, and tokenise both."""
         kind = tokenizer.kind if tokenizer else config.tokenizer or "char"
@@ -171,12 +184,14 @@ class Corpus:
                 cut = int(sum(map(len, texts)) * (1 - config.valid) + 1e-9)
             train, valid = split_documents(texts, cut, whole_words=kind in ("word", "bpe"))
         torn = not isinstance(config.valid, str) and len(train) + len(valid) > len(texts)
+        several = len(texts) > 1 or len(valid) > 1
+        if tokenizer and grow:
+            tokenizer = tokenizer.grown(_strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
         if tokenizer:
             notes = notes + _lines(
                 check_seen(tokenizer, train, f"the training part of {name}" if config.valid else name)
             )
         else:
-            several = len(texts) > 1 or len(valid) > 1
             tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
         training, validation = _tokenise(train, tokenizer, torn), _tokenise(valid, tokenizer)
         if len(training) < 2 or len(validation) == 1:
@@ -252,6 +267,14 @@ def _num_chars(texts: Sequence[Text], tokenizer: Tokenizer) -> int | None:
     if not tokenizer.can_miss or tokenizer.unknown is not None:
         return total
     return total - sum(len(symbol) * times for text in texts for symbol, times in tokenizer.unseen(text).items())
+
+
+def _kind_and_tokenizer(tokenizer: str | Tokenizer, grow: bool) -> tuple[str, Tokenizer | None]:
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer.kind, tokenizer
+    if grow:
+        raise ConfigError(f"only a tokenizer that is there can grow, not the kind '{tokenizer}'; leave grow out")
+    return tokenizer, None
 
 
 def _lines(line: str | None) -> list[str]:

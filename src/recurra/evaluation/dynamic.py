@@ -16,10 +16,11 @@ from torch.nn.functional import cross_entropy
 from recurra.config import check_at_least
 from recurra.data import Batch, SequentialStream, Tokens
 from recurra.errors import ConfigError, DivergedError
-from recurra.evaluation.gradients import Gradients, evaluation_mode
+from recurra.evaluation.gradients import Gradients
 from recurra.evaluation.perplexity import Score, predicted_chars
 from recurra.models import CachedLanguageModel, LanguageModel
 from recurra.models.cached import Cache
+from recurra.models.modes import evaluating
 from recurra.models.reading import Reading
 from recurra.state import detach
 
@@ -100,7 +101,7 @@ def gradient_sizes(
     stream = SequentialStream(tokens, rows=rows, span=config.segment, offset=_beginning(tokens, config.seed))
     batches = min(max(1, config.sample // (rows * config.segment)), len(stream))
     device, counted, state = model.bias.device, 0, None
-    with evaluation_mode(model), Gradients(model) as gradients:
+    with evaluating(model), Gradients(model) as gradients:
         squares = [torch.zeros_like(p) for p in gradients.parameters]
         for k in range(batches):
             batch = stream[k].to(device)
@@ -155,7 +156,7 @@ def scores_behind(
     started, device, count, state = time.perf_counter(), model.bias.device, 0, None
     tallies = [_Tally(model, cache) for cache in caches]
     stream = SequentialStream(tokens, rows=1, span=config.segment)
-    with evaluation_mode(model), Gradients(model) as gradients, _following(gradients, sizes, config) as learn:
+    with evaluating(model), Gradients(model) as gradients, _following(gradients, sizes, config) as learn:
         for k in range(len(stream)):
             batch = stream[k].to(device)
             reading, state = model.read(batch.inputs, state, reset=batch.reset)

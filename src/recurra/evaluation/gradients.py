@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from recurra.models import LanguageModel
 
-__all__ = ["Gradients", "evaluation_mode"]
+__all__ = ["Gradients"]
 
 
 class Gradients:
@@ -53,14 +51,3 @@ class Gradients:
         leaf = output.detach().requires_grad_()
         self._embedded.append((inputs[0], leaf))
         return leaf
-
-
-@contextmanager
-def evaluation_mode(model: LanguageModel) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into what it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

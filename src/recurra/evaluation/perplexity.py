@@ -15,6 +15,7 @@ from recurra.data import Batch, RandomStream, SequentialStream, Tokens
 from recurra.errors import ConfigError, CorpusError
 from recurra.layers import row_pieces
 from recurra.models import Reader
+from recurra.models.modes import evaluating
 
 __all__ = ["Score", "evaluate", "measure", "predicted_chars"]
 
@@ -115,11 +116,9 @@ def measure(
     Args:
         last_only: count only the last step of each window.
     """
-    started, was_training = time.perf_counter(), model.training
-    model.eval()
-    device = model.bias.device
+    started, device = time.perf_counter(), model.bias.device
     state, total_nats, correct, count = None, 0.0, 0, 0
-    try:
+    with evaluating(model):
         for k in range(len(stream)):
             batch = stream[k]
             reset = None if batch.reset is None else batch.reset.to(device)
@@ -137,8 +136,6 @@ def measure(
             count += wanted.numel()
             if progress is not None:
                 progress(k + 1, len(stream))
-    finally:
-        model.train(was_training)
     count = max(count, 1)
     return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)
 

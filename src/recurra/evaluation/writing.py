@@ -17,7 +17,7 @@ from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.neighbours import nearest_pictures, nearest_texts
 from recurra.evaluation.sampling import check_assessable
 from recurra.libraries import need
-from recurra.models.prediction import evaluating
+from recurra.models.modes import evaluating
 
 __all__ = ["assess_writer", "score_texts"]
 
@@ -94,7 +94,7 @@ def _loss(model: Any, examples: Examples) -> dict[str, float]:
     encoded.sort(key=lambda pair: len(pair[1]))
     device = next(model.parameters()).device
     nats, count = 0.0, 0
-    with evaluating(model):
+    with torch.no_grad(), evaluating(model):
         for start in range(0, len(encoded), ROWS):
             inputs, targets = zip(*encoded[start : start + ROWS], strict=True)
             numbers = torch.arange(start, start + len(inputs))

@@ -1,6 +1,7 @@
 """Pictures of runs, of speeds and of what goes on inside a network. The only room that draws."""
 
 from recurra.figures.attention import AttentionMap, plot_attention_map
+from recurra.figures.budgets import plot_budgets
 from recurra.figures.captions import Captioned, plot_captions
 from recurra.figures.confusion import plot_confusion
 from recurra.figures.costs import bytes_text, draw_memory, draw_time
@@ -42,6 +43,7 @@ __all__ = [
     "fan",
     "percent",
     "plot_attention_map",
+    "plot_budgets",
     "plot_captions",
     "plot_confusion",
     "plot_curves",

@@ -22,7 +22,7 @@ from recurra.models.distributions import DISTRIBUTIONS, LEVELS, Placed
 from recurra.models.forecaster_config import ForecasterConfig
 from recurra.models.forecasts import Forecast, Marginals, Said, Sampled, calibrated_levels, make_forecasts
 from recurra.models.loss import Loss
-from recurra.models.prediction import evaluating
+from recurra.models.modes import evaluating
 from recurra.models.rollout import Rollout, RolloutState, RolloutStep
 from recurra.models.units import Scaling, Units
 from recurra.state import map_leaves
@@ -275,7 +275,7 @@ class Forecaster(nn.Module):
     def _go_on(self, values: Tensor, covariates: Tensor, state: RolloutState) -> RolloutState:
         """Read known values in standard units, if there are any, and return the state after them."""
         if len(values):
-            with evaluating(self):
+            with torch.no_grad(), evaluating(self):
                 _, state = self._run(values, values.new_ones(*values.shape[:2], 1), covariates, state)
         return state
 
@@ -314,7 +314,7 @@ class Forecaster(nn.Module):
             generator = torch.Generator().manual_seed(seed)
             one = self.distribution.noise(steps, drawn, unknown.shape[2], generator=generator).to(unknown)
             noise = one.repeat(1, rows // drawn, 1)
-        with evaluating(self):
+        with torch.no_grad(), evaluating(self):
             placed, _ = self._run(unknown, unknown[..., :1], covariates, state, noise=noise)
         return Marginals(self.distribution, placed) if drawn == 1 else Sampled(placed, noise, drawn)
 

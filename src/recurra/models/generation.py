@@ -12,6 +12,7 @@ from recurra.config import check_at_least
 from recurra.decoding import Control, Controlled, Sampler, generate, make_generators, stream_texts
 from recurra.errors import VocabularyError
 from recurra.models.controlling import make_controls, sort_settings, stop_texts
+from recurra.models.modes import evaluating
 
 if TYPE_CHECKING:
     from recurra.models.reading import Reader
@@ -78,9 +79,7 @@ def _stream(
     ids, stops = read_prompt(model, prompt), stop_texts(stop, wishes)
     made, end = make_controls(model, wishes, tokens=tokens, controls=controls)
     source = Controlled(model.step, model.prefill, made, len(model.vocabulary)) if made else model
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         draws = generate(
             source.step,
             model.zero_state(1),
@@ -92,8 +91,6 @@ def _stream(
             end=end,
         )
         yield from stream_texts(draws, model.vocabulary.decode_bytes, stops=stops, end=end)
-    finally:
-        model.train(was_training)
 
 
 def read_prompt(model: Reader, prompt: str) -> Tensor:

@@ -187,6 +187,29 @@ class LanguageModel(nn.Module):
         features, state = self.features(tokens, state, reset=reset)
         return self.nats(features.dropped, targets) / torch.clamp((targets != -1).sum(), min=1), state
 
+    def grown(self, tokenizer: Tokenizer, **noise: Any) -> LanguageModel:
+        """Return a copy for a vocabulary that has grown from this one's, see `recurra.data.Tokenizer.grown`.
+
+        The weights of known tokens are the same bits, so that among those tokens the distribution is what it was. New
+        tokens start with the weights of the unknown token, which stood for them, and share its probability once more;
+        where there is none, with the mean of all.
+
+        Args:
+            tokenizer: has this model's tokens, with the same ids, and others behind them.
+            noise: dropout, input_dropout, embedding_dropout or weight_drop that are to be others than they were.
+        Raises: VocabularyError if the tokenizer did not grow from the model's; ConfigError for another setting.
+        Source: the mean as a start Hewitt 2021.
+        """
+        from recurra.models.growth import grow
+
+        return grow(self, tokenizer, **noise)
+
+    def layers_from_top(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of the output layer (and a tied embedding), the cells downwards, the embedding."""
+        from recurra.models.growth import layers_from_top
+
+        return layers_from_top(self)
+
     def generate(
         self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **settings: Any
     ) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,22 +11,11 @@ from torch import nn
 from recurra.config import check_at_least
 from recurra.data.examples import Input, Padded
 from recurra.errors import DataError
+from recurra.models.modes import evaluating
 
-__all__ = ["evaluating", "predict_in_batches"]
+__all__ = ["predict_in_batches"]
 
 P = TypeVar("P")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within it, a model is in evaluation mode and records no gradients; afterwards, as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
 
 
 def predict_in_batches(
@@ -54,7 +42,7 @@ def predict_in_batches(
     order = sorted(range(len(encoded)), key=lambda n: len(encoded[n]))
     device = next(model.parameters()).device
     found: dict[int, P] = {}
-    with evaluating(model):
+    with torch.no_grad(), evaluating(model):
         for first in range(0, len(order), batch):
             numbers = order[first : first + batch]
             rows = predict(input.collate([encoded[n] for n in numbers]).to(device))

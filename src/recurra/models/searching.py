@@ -11,7 +11,7 @@ from recurra.decoding import Beam, Control, Controlled, TextStream, beam_search
 from recurra.errors import ConfigError
 from recurra.models.controlling import make_controls, sort_settings, stop_texts
 from recurra.models.generation import read_prompt
-from recurra.models.prediction import evaluating
+from recurra.models.modes import evaluating
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer

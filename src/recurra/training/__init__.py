@@ -1,6 +1,7 @@
 """Training: the trainer, its tasks and settings, and the run that it leaves behind."""
 
-from recurra.training.config import ExamplesConfig, RunConfig, TrainingConfig
+from recurra.training.adaptation import FINE_TUNING, adapt, adapted_config
+from recurra.training.config import ExamplesConfig, Origin, RunConfig, TrainingConfig
 from recurra.training.language import validate
 from recurra.training.progress import Reporter, make_reporter, printable
 from recurra.training.run import Run, free_path
@@ -8,13 +9,17 @@ from recurra.training.tasks import TASKS, config_from_mapping, default_config
 from recurra.training.trainer import Trainer
 
 __all__ = [
+    "FINE_TUNING",
     "TASKS",
     "ExamplesConfig",
+    "Origin",
     "Reporter",
     "Run",
     "RunConfig",
     "Trainer",
     "TrainingConfig",
+    "adapt",
+    "adapted_config",
     "config_from_mapping",
     "default_config",
     "free_path",

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from recurra.decoding import Beam
 from recurra.errors import ConfigError
 from recurra.evaluation import Assessment
-from recurra.models.prediction import evaluating
+from recurra.models.modes import evaluating
 from recurra.training.config import ExamplesConfig
 from recurra.training.task import Objective, Progress, Task, Validation
 
@@ -70,7 +71,7 @@ class AnsweringTask(Task):
             return None
         nats, count, correct, counted = 0.0, 0, 0, False
         batches = self.validation_batches()
-        with evaluating(self.model):
+        with torch.no_grad(), evaluating(self.model):
             for k in range(len(batches)):
                 loss = self.model.loss(batches[k].to(self.device))
                 nats, count = nats + float(loss.nats), count + int(loss.count)

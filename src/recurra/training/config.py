@@ -12,7 +12,7 @@ from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
 
-__all__ = ["PARTITIONS", "PREDICTIONS", "ExamplesConfig", "OptimizationConfig", "RunConfig", "TrainingConfig"]
+__all__ = ["PARTITIONS", "PREDICTIONS", "ExamplesConfig", "OptimizationConfig", "Origin", "RunConfig", "TrainingConfig"]
 
 PARTITIONS = ("sequential", "random")
 PREDICTIONS = ("every", "last")
@@ -30,7 +30,8 @@ class OptimizationConfig:
         lr: learning rate at its highest.
         weight_decay: decoupled for adamw, added to the gradient otherwise; never on biases.
         beta2: decay of the squared gradient's average, for adamw, adam and rmsprop.
-        schedule: constant, cosine (after a warm-up), onecycle, or plateau (halved when validation stalls).
+        schedule: constant, cosine (after a warm-up), onecycle, plateau (halved when validation stalls), or slanted
+            (a short way up and a long one down, both straight).
         clip: largest norm of the gradient; 0 for none.
         clip_value: largest entry of the gradient, clipped before the norm; 0 for none.
         epochs, steps: how long; steps, where given, wins.
@@ -103,6 +104,9 @@ class TrainingConfig(OptimizationConfig):
         shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
         predict: count "every" next token of a window or only the "last".
         ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
+        layer_decay: each layer learns at the rate of the one above it divided by this; 1 for one rate. From the top:
+            output layer with a tied embedding, cells downwards, embedding.
+        unfreeze: epochs, or a part of one, until the next lower layer is trained, too; 0 for all from the start.
         backend: may name one for each layer, with commas between. A run stores what "auto" was, and goes on with it
             when it is resumed.
     """
@@ -113,12 +117,18 @@ class TrainingConfig(OptimizationConfig):
     predict: str = "every"
     ar: float = 0.0
     tar: float = 0.0
+    layer_decay: float = 1.0
+    unfreeze: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(PARTITIONS, partition=self.partition)
         check_choice(PREDICTIONS, predict=self.predict)
-        check_at_least(0, ar=self.ar, tar=self.tar)
+        check_at_least(0, ar=self.ar, tar=self.tar, unfreeze=self.unfreeze)
+        check_at_least(1, layer_decay=self.layer_decay)
+        for name in ("layer_decay", "unfreeze"):
+            if getattr(self, name) == float("inf"):
+                raise ConfigError(f"'{name}' must be a finite number, not inf")
         policy = self.policy
         if self.partition == "random" and (isinstance(policy, Online) or not policy.has_equal_spans):
             raise ConfigError(
@@ -164,14 +174,33 @@ class ExamplesConfig(OptimizationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The run whose weights a training started from.
+
+    Args:
+        run: its directory, as it was given.
+        weights: the sha256 of its weights, in hexadecimal.
+        vocabulary: number of tokens that it had.
+    """
+
+    run: str
+    weights: str
+    vocabulary: int
+
+    def __str__(self) -> str:
+        return f"{self.run} (weights {self.weights[:12]}, {self.vocabulary:,} tokens)"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that a run is made from: a task, and settings of the classes that belong to it."""
+    """Everything that a run is made from: a task, settings of the classes that belong to it, and what it began with."""
 
     task: str = "lm"
     data: Any = field(default_factory=DataConfig)
     model: Any = field(default_factory=ModelConfig)
     training: Any = field(default_factory=TrainingConfig)
     recipe: str | None = None
+    origin: Origin | None = None
 
     def owner(self, name: str) -> str:
         """Return which table a setting belongs to: data, model or training."""

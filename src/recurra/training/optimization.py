@@ -11,13 +11,19 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 
+from recurra.training.layers import Layers
+
 if TYPE_CHECKING:
-    from recurra.training.config import TrainingConfig
+    from recurra.training.config import OptimizationConfig
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "clip_gradients", "make_optimizer", "make_schedule", "scaled_rate"]
 
 WARMUP = 0.05
 """Share of all steps that the cosine schedule takes to reach the full rate."""
+CUT = 0.1
+"""The same of the slanted one: cut_frac."""
+RATIO = 32
+"""By how much the slanted one begins and ends below the full rate."""
 
 
 def _adam(cls: Any) -> Callable[..., Optimizer]:
@@ -32,51 +38,79 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
+def make_optimizer(layers: Layers, config: OptimizationConfig) -> Optimizer:
     """Build the optimizer; biases and other vectors are not decayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for share, parameters in layers.alike:
+        matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups += [
+            {"params": matrices, "weight_decay": config.weight_decay, "lr": config.lr * share},
+            {"params": vectors, "weight_decay": 0.0, "lr": config.lr * share},
+        ]
     return OPTIMIZERS[config.optimizer]([group for group in groups if group["params"]], config)
 
 
-def _cosine(optimizer: Optimizer, lr: float, steps: int) -> Any:
+def _rates(optimizer: Optimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+def _enough(steps: int) -> int:
+    # OneCycleLR divides by the length of its phases: give it room for at least a warm-up of more than one step.
+    return max(steps, 2 * int(1 / WARMUP))
+
+
+def _cosine(optimizer: Optimizer, steps: int) -> Any:
     return lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=WARMUP, div_factor=100, final_div_factor=10, cycle_momentum=False
+        optimizer,
+        _rates(optimizer),
+        total_steps=_enough(steps),
+        pct_start=WARMUP,
+        div_factor=100,
+        final_div_factor=10,
+        cycle_momentum=False,
     )
 
 
-def _onecycle(optimizer: Optimizer, lr: float, steps: int) -> Any:
+def _onecycle(optimizer: Optimizer, steps: int) -> Any:
     # Smith & Topin 2018, with the numbers that fastai's fit_one_cycle uses: a quarter of the way up from lr/25, down
     # to lr/100,000, momentum the other way round.
     return lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=0.25, div_factor=25, final_div_factor=4000,
+        optimizer, _rates(optimizer), total_steps=_enough(steps), pct_start=0.25, div_factor=25, final_div_factor=4000,
         max_momentum=0.95, cycle_momentum="betas" in optimizer.defaults,
     )  # fmt: skip
 
 
-def _constant(optimizer: Optimizer, lr: float, steps: int) -> Any:
+def _slanted(optimizer: Optimizer, steps: int) -> Any:
+    # Howard & Ruder 2018, eq. 3: a short way up, a long way down, both straight.
+    cut = max(1, int(steps * CUT))
+
+    def share(step: int) -> float:
+        p = step / cut if step < cut else max(0.0, 1 - (step - cut) / max(1, steps - cut))
+        return (1 + p * (RATIO - 1)) / RATIO
+
+    return lr_scheduler.LambdaLR(optimizer, share)
+
+
+def _constant(optimizer: Optimizer, steps: int) -> Any:
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-def _plateau(optimizer: Optimizer, lr: float, steps: int) -> Any:
+def _plateau(optimizer: Optimizer, steps: int) -> Any:
     return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1e-3)
 
 
-SCHEDULES: dict[str, Callable[[Optimizer, float, int], Any]] = {
+SCHEDULES: dict[str, Callable[[Optimizer, int], Any]] = {
     "constant": _constant,
     "cosine": _cosine,
     "onecycle": _onecycle,
     "plateau": _plateau,
+    "slanted": _slanted,
 }
 
 
-def make_schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> Any:
+def make_schedule(optimizer: Optimizer, config: OptimizationConfig, steps: int) -> Any:
     """Build the schedule over `steps` optimizer steps. A plateau schedule is stepped once per validation."""
-    # OneCycleLR divides by the length of its phases: give it room for at least a warm-up of more than one step.
-    return SCHEDULES[config.schedule](optimizer, config.lr, max(steps, 2 * int(1 / WARMUP)))
+    return SCHEDULES[config.schedule](optimizer, steps)
 
 
 def per_step(schedule: Any) -> bool:
@@ -84,7 +118,7 @@ def per_step(schedule: Any) -> bool:
     return not isinstance(schedule, lr_scheduler.ReduceLROnPlateau)
 
 
-def clip_gradients(model: nn.Module, config: TrainingConfig) -> torch.Tensor:
+def clip_gradients(model: nn.Module, config: OptimizationConfig) -> torch.Tensor:
     """Clip the gradients, entry by entry and then all by their norm, and return the norm () that they had before."""
     parameters = list(model.parameters())
     if not config.clip_value:

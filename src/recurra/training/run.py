@@ -18,7 +18,7 @@ from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
 from recurra.layers import Bidirectional, Stack, WindowAttention
 from recurra.training.answering import AnsweringTask
-from recurra.training.config import RunConfig
+from recurra.training.config import Origin, RunConfig
 from recurra.training.task import Progress, Task
 from recurra.training.tasks import TASKS, config_from_mapping
 
@@ -80,6 +80,10 @@ class Run:
         """The vocabulary of a language model."""
         vocabulary: Tokenizer = self.model.vocabulary
         return vocabulary
+
+    def as_origin(self) -> Origin:
+        """Return what another run keeps of this one, whose weights it begins with."""
+        return Origin(run=str(self.path), weights=self.directory.model_digest, vocabulary=len(self.tokenizer))
 
     @cached_property
     def data(self) -> Any:

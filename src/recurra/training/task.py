@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recurra.training.layers import Layers
+
 if TYPE_CHECKING:
     from recurra.checkpoint import RunDirectory
     from recurra.training.config import RunConfig
@@ -159,6 +161,10 @@ class Task(ABC):
     def restore_state(self, leaves: Mapping[str, Tensor]) -> Any:
         """Return the carried state from its leaves by path."""
         return None
+
+    def layers(self) -> Layers:
+        """Return the layers of the model, and how each is trained; by default all as one."""
+        return Layers([list(self.model.parameters())])
 
     def rate(self, batch: Any) -> float:
         """Return the factor of the learning rate at a batch."""

@@ -16,7 +16,7 @@ from recurra.checkpoint import Generation, RunDirectory
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.state import detach, named_leaves
 from recurra.training.averaging import WeightAverage
-from recurra.training.config import OptimizationConfig, RunConfig
+from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
 from recurra.training.optimization import (
     as_values,
@@ -50,6 +50,7 @@ class Trainer:
     Args:
         model: of any task in `recurra.training.TASKS`.
         data: a `Corpus` for a language model, else what that task makes.
+        origin: the run whose weights the model begins with, to be kept in the settings: `Run.as_origin`.
         out: run directory to make; default ``runs/<data>-<cell>``, numbered when it exists.
         config: settings, for a language model `TrainingConfig`; or give them one by one as keywords.
         reporter: shows progress; default a progress bar on a terminal, plain lines elsewhere.
@@ -63,6 +64,7 @@ class Trainer:
         out: str | Path | None = None,
         config: OptimizationConfig | None = None,
         recipe: str | None = None,
+        origin: Origin | None = None,
         reporter: Reporter | None = None,
         **settings: Any,
     ) -> None:
@@ -72,7 +74,7 @@ class Trainer:
         self.task: Task = kind(model, data, config or kind.training_settings.of(**settings))
         self.task.check()
         self.model, self.data = model, data
-        self.recipe = recipe
+        self.recipe, self.origin = recipe, origin
         self.out = out
         self.reporter = reporter or make_reporter()
         self.directory: RunDirectory | None = None
@@ -93,6 +95,7 @@ class Trainer:
             out=path,
             config=run.config.training,
             recipe=run.config.recipe,
+            origin=run.config.origin,
             reporter=reporter,
         )
         trainer.directory = run.directory
@@ -147,7 +150,8 @@ class Trainer:
         if not self.task.has_validation and (config.patience or config.schedule == "plateau"):
             raise ConfigError("patience and the plateau schedule need a validation part; give one with --valid")
         self.total_steps = config.steps or self.task.count_steps()
-        self.optimizer = make_optimizer(self.model, config)
+        self.layers = self.task.layers()
+        self.optimizer = make_optimizer(self.layers, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
         self.epoch = self.batch = self.step = self.stale_epochs = 0
@@ -173,6 +177,7 @@ class Trainer:
             model=self.model.config,
             training=self._resolved_config(),
             recipe=self.recipe,
+            origin=self.origin,
         )
         try:
             Run.describe(self.directory, config, self.task)
@@ -204,7 +209,8 @@ class Trainer:
         while self.batch < len(stream) and self.step < self.total_steps:
             batch = stream[self.batch]
             self.state = self.task.carry(previous, batch, self.state)
-            self._train_batch(batch)
+            with self.layers.frozen(self.epoch + self.batch / len(stream)):
+                self._train_batch(batch)
             previous = batch
             # The last batch of an epoch is reported with its validation.
             at_end = self.batch == len(stream) or self.step == self.total_steps

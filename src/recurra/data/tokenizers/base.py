@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 
-from recurra.errors import VocabularyError
+from recurra.data.tokenizers.growing import new_names
+from recurra.errors import ConfigError, VocabularyError
 
 __all__ = ["END_OF_LINE", "END_OF_TEXT", "UNKNOWN", "Ids", "Tokenizer", "check_seen"]
 
@@ -29,7 +31,8 @@ END_OF_LINE = "<eos>"
 class Tokenizer(ABC):
     """Text to ids and back, over a fixed vocabulary.
 
-    Ids are ordered by how often the training text has them, the most frequent first; ``byte`` and ``bpe`` excepted.
+    Ids are ordered by how often the training text has them, the most frequent first; ``byte`` and ``bpe`` excepted, and
+    what was appended by `grown`.
 
     Args:
         backend: the same vocabulary as a Hugging Face tokenizer; its JSON is what `save` writes.
@@ -109,6 +112,44 @@ class Tokenizer(ABC):
     def digest(self) -> str:
         """The sha256 of the saved form, in hexadecimal."""
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+
+    def grown(
+        self,
+        texts: str | Sequence[str],
+        *,
+        valid: str | Sequence[str] = (),
+        vocab: int | None = None,
+        end: bool = False,
+    ) -> Self:
+        """Return a tokenizer that knows the symbols of other texts, too: behind the old ones, whose ids stay.
+
+        Args:
+            texts: what it is to learn, the training part of a new corpus.
+            valid: its validation part; consulted only for whether an unknown token is needed. Where it holds words
+                that nothing else has, words that `texts` have once stay unknown, so that ``<unk>`` is not unlearned.
+            vocab: largest number of tokens, the old ones and specials included. Default: without limit.
+            end: add an end of text, ``<eot>``, where there is none.
+        Returns: itself where nothing is added: bytes miss nothing, and neither do pairs of them.
+        Raises: ConfigError for a `vocab` that is too small, or that means nothing to bytes.
+        """
+        if vocab is not None and not self.can_miss:
+            raise ConfigError(
+                f"'vocab' has no meaning here: {self.kind} misses nothing and does not grow; leave it out"
+            )
+        training = [texts] if isinstance(texts, str) else texts
+        validation = [valid] if isinstance(valid, str) else valid
+        unknown = UNKNOWN if self.can_miss else ""
+        added = new_names(self, training, validation, vocab, unknown, END_OF_TEXT if end else "")
+        return self._appended(added) if added else self
+
+    def _appended(self, names: Sequence[str]) -> Self:
+        """Return the same tokenizer with names behind its own: the vocabulary of its saved form is all that differs."""
+        description = json.loads(self.backend.to_str())
+        vocabulary = description["model"]["vocab"]
+        vocabulary.update((name, len(self) + i) for i, name in enumerate(names))
+        if self.can_miss and UNKNOWN in vocabulary:
+            description["model"]["unk_token"] = UNKNOWN
+        return type(self)(Backend.from_str(json.dumps(description)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON of a Hugging Face tokenizer, replacing the file in one step."""

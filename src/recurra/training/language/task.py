@@ -19,6 +19,7 @@ from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.language.objective import check_policy, objective
 from recurra.training.language.streams import count_steps, make_stream
 from recurra.training.language.validation import validate
+from recurra.training.layers import Layers
 from recurra.training.task import Objective, Progress, Scale, Task, Validation
 
 if TYPE_CHECKING:
@@ -102,8 +103,16 @@ class LanguageTask(Task):
             sample = torch.zeros(1, self.config.batch, self.model.embedding.embedding_dim, device=self.device)
             found = self.model.stack.paths(sample)
             self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
-        cost = check_policy(self.model, self.config, self.stream(0)[0].to(self.device))
-        return None if cost is None else f"back-propagation {cost}"
+        stream = self.stream(0)
+        cost = check_policy(self.model, self.config, stream[0].to(self.device))
+        notes = [] if cost is None else [f"back-propagation {cost}"]
+        trained, steps = self.layers(), self.config.steps or self.config.epochs * len(stream)
+        if left := len(trained.parameters) - trained.count((steps - 1) / len(stream)):
+            notes.append(
+                f"the lowest {left} of {len(trained.parameters)} layers stay as they are: with unfreeze "
+                f"{self.config.unfreeze:g} their turn would come only after the {steps:,} steps of this training"
+            )
+        return "; ".join(notes) or None
 
     @property
     def has_validation(self) -> bool:
@@ -138,6 +147,13 @@ class LanguageTask(Task):
     def restore_state(self, leaves: Mapping[str, Tensor]) -> Any:
         """Return the carried state, with what the policy carries beside it."""
         return from_named(self.model.zero_state(1, self.config.policy.within[1]), leaves)
+
+    def layers(self) -> Layers:
+        """Return the layers from the top down, if they are to learn differently."""
+        decay, unfreeze = self.config.layer_decay, self.config.unfreeze
+        if decay == 1 and not unfreeze:
+            return super().layers()
+        return Layers(self.model.layers_from_top(), decay=decay, unfreeze=unfreeze)
 
     def rate(self, batch: Batch) -> float:
         """Longer windows of a policy with unequal ones may move further."""

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from recurra.data.examples import need
 from recurra.errors import DataError
+from recurra.libraries import need
 
 
 def test_a_library_is_loaded_when_it_is_needed():
