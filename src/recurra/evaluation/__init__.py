@@ -4,15 +4,24 @@ from recurra.evaluation.assess import assess
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.classification import assess_classifier
 from recurra.evaluation.forecasts import backtest, baselines
+from recurra.evaluation.ngrams import NgramModel
+from recurra.evaluation.passages import Passage, TextScorer, TokenScore, score_texts
 from recurra.evaluation.perplexity import Score, evaluate, measure
+from recurra.evaluation.streaming import Scored, StreamScorer
 from recurra.evaluation.surprisal import Surprisals, surprisals
 from recurra.evaluation.tagging import assess_tagger
 from recurra.evaluation.writing import assess_writer
 
 __all__ = [
     "Assessment",
+    "NgramModel",
+    "Passage",
     "Score",
+    "Scored",
+    "StreamScorer",
     "Surprisals",
+    "TextScorer",
+    "TokenScore",
     "assess",
     "assess_classifier",
     "assess_tagger",
@@ -21,5 +30,6 @@ __all__ = [
     "baselines",
     "evaluate",
     "measure",
+    "score_texts",
     "surprisals",
 ]
