@@ -14,6 +14,7 @@ from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
     from recurra.data import Tokens
+    from recurra.evaluation import Score
     from recurra.training import Run
 
 PARTS = ("train", "valid", "test", "all")
@@ -23,6 +24,7 @@ EXAMPLES = """
 \b
 Examples:
   recurra evaluate runs/shakespeare-lstm other.txt --json
+  recurra evaluate runs/shakespeare-lstm --baselines
   recurra evaluate runs/reviews-lstm test.tsv
 """
 
@@ -34,6 +36,7 @@ Examples:
 @click.option("--batch", default=1, show_default=True, help="Rows to cut the text into, for speed.")
 @click.option("--warmup", default=0, show_default=True, help="Tokens before its own that each row reads, uncounted.")
 @click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
+@click.option("--baselines", is_flag=True, help="Show what counting n-grams in the training text achieves, too.")
 @click.option("--skip-bad", is_flag=True, help="Leave out examples that cannot be used, and say so.")
 @trust_options
 @json_option
@@ -45,6 +48,7 @@ def command(
     batch: int,
     warmup: int,
     reset_every: int | None,
+    baselines: bool,
     skip_bad: bool,
     trust: bool,
     cell: str | None,
@@ -70,6 +74,8 @@ def command(
     if loaded.config.task != "lm":
         if part == "test" and loaded.config.task != "forecast":
             raise ConfigError("only series are split off a test part; give a file to test on")
+        if baselines:
+            raise ConfigError(f"a run of --task {loaded.config.task} always stands beside baselines; drop --baselines")
         if part == "all" or batch > 1 or warmup or reset_every:
             raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
         _assess(loaded, corpus, part, skip_bad, as_json)
@@ -84,6 +90,9 @@ def command(
             reset_every=reset_every,
             progress=progress,
         )
+    if baselines:
+        _print_beside(loaded, score, tokens, as_json)
+        return
     if as_json:
         print_json(score.as_mapping())
         return
@@ -93,6 +102,19 @@ def command(
         f"perplexity  {score.perplexity:.4f}\nbits/token  {score.bits_per_token:.4f}{bits}\n"
         f"accuracy    {score.accuracy:.4f}\nseconds     {score.seconds:.1f}"
     )
+
+
+def _print_beside(run: Run, score: Score, tokens: Tokens, as_json: bool) -> None:
+    """Print a score beside those of n-grams, counted in what the run was trained on."""
+    from recurra.evaluation import assess_language_model
+
+    with progress_bar("counting n-grams") as progress:
+        assessment = assess_language_model(score, tokens, run.data.train, run.tokenizer, progress=progress)
+    if as_json:
+        beside = {"baselines": assessment.baselines, "verdict": assessment.verdict}
+        print_json(score.as_mapping() | beside)
+        return
+    print_assessment(assessment)
 
 
 def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool) -> None:

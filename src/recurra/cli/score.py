@@ -114,7 +114,7 @@ def _refuse_contradictions(
 def _read(scorer: TextScorer, source: str) -> Iterator[tuple[list[Any], str | None]]:
     """Yield scores of the documents of a source, as they are complete, and of which document they are."""
     held: list[Any] = []
-    documents = 0
+    document, documents = "", 0
     for name, pieces in _documents(scorer, source):
         if documents:
             yield scorer.end_document(closed=True), document

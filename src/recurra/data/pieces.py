@@ -106,7 +106,7 @@ class TextDecoder:
         self._error: CorpusError | None = None
 
     def feed(self, data: bytes) -> str:
-        """Return the text of the characters that are whole by now. Raises: CorpusError with the offset of a bad byte."""
+        """Return the text of the characters that are whole by now. Raises: CorpusError with the place of a bad byte."""
         self._check()
         if self._offset == 0 and data.startswith(GZIP):
             raise compressed(self.where, "recurra score RUN -")

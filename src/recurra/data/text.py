@@ -83,7 +83,8 @@ def not_text(where: str, byte: int, offset: int) -> CorpusError:
     """Return the error for a byte that stands where no text has one."""
     if not byte:
         return CorpusError(
-            f"{where} is not text: NUL byte at byte offset {offset}; give a text file, or --tokenizer byte for any bytes"
+            f"{where} is not text: NUL byte at byte offset {offset}; "
+            f"give a text file, or --tokenizer byte for any bytes"
         )
     return CorpusError(
         f"{where} is not UTF-8: byte 0x{byte:02x} at byte offset {offset}; "
@@ -186,6 +187,7 @@ def _read_folder(folder: Path, raw: bool) -> Documents:
 
 def files_below(folder: Path) -> list[Path]:
     """Return the files of a folder and of those below it, sorted, hidden ones left out."""
+
     def refuse(error: OSError) -> None:
         raise CorpusError(f"cannot read {error.filename}: {error.strerror}; check its permissions")
 

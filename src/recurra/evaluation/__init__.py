@@ -3,6 +3,7 @@
 from recurra.evaluation.assess import assess
 from recurra.evaluation.assessment import Assessment
 from recurra.evaluation.classification import assess_classifier
+from recurra.evaluation.counted import assess_language_model
 from recurra.evaluation.forecasts import backtest, baselines
 from recurra.evaluation.ngrams import NgramModel
 from recurra.evaluation.passages import Passage, TextScorer, TokenScore, score_texts
@@ -24,6 +25,7 @@ __all__ = [
     "TokenScore",
     "assess",
     "assess_classifier",
+    "assess_language_model",
     "assess_tagger",
     "assess_writer",
     "backtest",

@@ -65,12 +65,19 @@ class NgramModel:
         self._levels: list[_Level] = []
 
     @classmethod
-    def fit(cls, tokens: Tokens, *, order: int, vocab: int, progress: Callable[[int, int], None] | None = None,
-            discounts: Any = None) -> NgramModel:
+    def fit(
+        cls,
+        tokens: Tokens,
+        *,
+        order: int,
+        vocab: int,
+        progress: Callable[[int, int], None] | None = None,
+        discounts: Any = None,
+    ) -> NgramModel:
         """Count the n-grams of a text.
 
         Args:
-            tokens: what to learn from, such as ``corpus.train``; N >= 2. The first, which nothing predicts, is only read.
+            tokens: what to learn from, such as ``corpus.train``; N >= 2. The first is only read.
             order, vocab, discounts: as of the class.
             progress: called with (orders done, orders in all).
         Raises: CorpusError if there are too few tokens.
@@ -80,7 +87,9 @@ class NgramModel:
         if len(ids) < 2:
             raise CorpusError(f"n-grams are counted in at least 2 tokens, not {len(ids)}; give a longer text")
         if vocab * len(ids) >= 2**62:
-            raise ConfigError(f"n-grams of {len(ids):,} tokens and {vocab:,} words cannot be numbered; take fewer words")
+            raise ConfigError(
+                f"n-grams of {len(ids):,} tokens and {vocab:,} words cannot be numbered; take fewer words"
+            )
         model._levels = model._count(ids, _starts(tokens.documents), progress or (lambda done, total: None))
         return model
 
@@ -104,33 +113,35 @@ class NgramModel:
 
     def _count(self, ids: Ints, starts: Ints, progress: Callable[[int, int], None]) -> list[_Level]:
         """Number the contexts of each length, and the n-grams they begin, then count from the longest down."""
+        n, V = self.order, self.vocab
         predicted = np.arange(1, len(ids))
-        after = ids[predicted]
-        number, contexts, shorter, steps = np.zeros_like(after), [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], self.order
-        for k in range(1, self.order):
-            found, first, numbers = np.unique(
-                _left(ids, predicted, k, starts, self.vocab) * len(contexts[-1]) + number,
-                return_index=True, return_inverse=True,
-            )
+        number = np.zeros(len(predicted), np.int64)  # of the context of each
+        contexts, shorter = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+        for k in range(1, n):
+            keys = _left(ids, predicted, k, starts, V) * len(contexts[-1]) + number
+            found, first, numbers = np.unique(keys, return_index=True, return_inverse=True)
             contexts.append(found)
             shorter.append(number[first])
             number = numbers
-            progress(k, 2 * steps - 1)
-        grams, counts = np.unique(number * self.vocab + after, return_counts=True)
-        levels = [self._level(contexts[-1], grams, counts, self.order)]
-        for k in range(self.order - 1, 0, -1):
-            context, token = np.divmod(grams, self.vocab)
-            grams, counts = np.unique(shorter[k][context] * self.vocab + token, return_counts=True)
+            progress(k, 2 * n - 1)
+        grams, counts = np.unique(number * V + ids[predicted], return_counts=True)
+        levels = [self._level(contexts[-1], grams, counts, n)]
+        progress(n, 2 * n - 1)
+        for k in range(n - 1, 0, -1):
+            context, token = np.divmod(grams, V)
+            grams, counts = np.unique(shorter[k][context] * V + token, return_counts=True)
             levels.append(self._level(contexts[k - 1], grams, counts, k))
-            progress(2 * steps - 1 - k + 1, 2 * steps - 1)
+            progress(2 * n - k, 2 * n - 1)
         return levels[::-1]
 
     def _level(self, contexts: Ints, grams: Ints, counts: Ints, order: int) -> _Level:
         D = _discounts(counts) if self._given is None else self._given[order - 1]
         taken = D[np.minimum(counts, 3) - 1]
         context = grams // self.vocab
-        totals = np.bincount(context, counts, len(contexts))
-        return _Level(contexts, grams, counts - taken, totals, np.bincount(context, taken, len(contexts)))
+        totals = np.bincount(context, counts, len(contexts)).astype(np.float64)
+        return _Level(
+            contexts, grams, counts - taken, totals, np.bincount(context, taken, len(contexts)).astype(np.float64)
+        )
 
     def _probabilities(self, ids: NDArray[Any], predicted: Ints, starts: Ints) -> Floats:
         after = ids[predicted].astype(np.int64)
@@ -149,7 +160,7 @@ class NgramModel:
 
 
 def _starts(documents: Sequence[int] | NDArray[np.int64]) -> Ints:
-    """Return the positions of tokens that are read afresh: a document ends with its end of text, which begins the next."""
+    """Return the positions of tokens that are read afresh: the end of a document begins the next one."""
     found = np.asarray(documents, np.int64)
     return np.concatenate([[0], found[found > 0] - 1])
 
@@ -170,11 +181,11 @@ def _find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
 def _discounts(counts: Ints) -> Floats:
     """Return D for counts of 1, 2, and 3 or more, (3,).
 
-        D_c = c - (c + 1) (n_1 / (n_1 + 2 n_2)) n_{c+1} / n_c                       (eq. 26, Chen & Goodman 1999)
+    D_c = c - (c + 1) (n_1 / (n_1 + 2 n_2)) n_{c+1} / n_c                       (eq. 26, Chen & Goodman 1999)
     """
     n = np.bincount(np.minimum(counts, 5), minlength=5)[1:5].astype(np.float64)
     if not n.all():
         return np.full(3, UNSURE)
     c = np.arange(1, 4)
     D = c - (c + 1) * n[0] / (n[0] + 2 * n[1]) * n[1:] / n[:-1]
-    return np.where((D > 0) & (D < c), D, UNSURE)
+    return np.where((D > 0) & (c > D), D, UNSURE)

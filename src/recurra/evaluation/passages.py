@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recurra.config import check_choice
 from recurra.data import Pieces, Tokenizer, Unseen
@@ -178,10 +177,10 @@ class TextScorer:
         counts = np.add.reduceat(known.astype(np.int64), starts)
         rows = []
         stops = [*starts[1:].tolist(), len(ends)]
-        for start, stop, *numbers in zip(
+        for start, stop, bits, highest, count in zip(
             starts.tolist(), stops, sums.tolist(), most.tolist(), counts.tolist(), strict=True
         ):
-            self._open.add(*numbers, self.tokenizer.decode_bytes(scored.ids[start:stop][:LONGEST_TEXT]))
+            self._open.add(bits, highest, count, self.tokenizer.decode_bytes(scored.ids[start:stop][:LONGEST_TEXT]))
             if ends[stop - 1]:
                 rows.append(self._close_line(int(ends[stop - 1])))
         return rows

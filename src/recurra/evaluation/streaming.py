@@ -121,11 +121,8 @@ class StreamScorer:
         """Score a block in rows that overlap by the warm-up; the first goes on from the state, and has none."""
         B, W = self.batch, self.warmup
         total = W + B * own
-        rows = np.lib.stride_tricks.sliding_window_view  # row b reads what begins at b * own
-        inputs, targets, fresh = (
-            rows(array[:total], W + own)[::own].T for array in (self._ids, self._ids[1:], self._fresh)
-        )
-        fresh = fresh.copy()
+        reads = np.arange(W + own)[:, None] + own * np.arange(B)  # row b reads what begins at b * own
+        inputs, targets, fresh = self._ids[reads], self._ids[reads + 1], self._fresh[reads]
         fresh[0, 1:] = True
         counted = np.ones((W + own, B), np.bool_)
         counted[:W, 1:] = False
@@ -135,7 +132,7 @@ class StreamScorer:
         for start in range(0, W + own, max(1, STEP_TOKENS // B)):
             part = slice(start, start + max(1, STEP_TOKENS // B))
             steps = np.flatnonzero(counted[part])
-            window = torch.from_numpy(inputs[part].copy())
+            window = torch.from_numpy(inputs[part])
             found.append(self._read(window, fresh[part], targets[part].flatten()[steps], steps))
         self._state = select(self._state, torch.tensor([B - 1], device=self._device))
         # Found step by step, told row by row.
