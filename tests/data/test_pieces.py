@@ -59,7 +59,9 @@ def test_text_is_that_of_the_whole(text, places):
         assert "".join([decoder.feed(part) for part in cut(text.encode(), places)] + [decoder.finish()]) == text
 
 
-@given(before=st.text(st.sampled_from("aé漢"), max_size=9), places=cuts, bad=st.sampled_from([b"\xff", b"\0", b"\xc3("]))
+@given(
+    before=st.text(st.sampled_from("aé漢"), max_size=9), places=cuts, bad=st.sampled_from([b"\xff", b"\0", b"\xc3("])
+)
 @settings(deadline=None)
 def test_a_bad_byte_is_named_by_its_place_and_what_stands_before_it_comes_first(before, places, bad):
     decoder, found, offset = TextDecoder("it"), "", len(before.encode())
