@@ -19,7 +19,7 @@ from recurra.state import select
 
 __all__ = ["Scored", "StreamScorer"]
 
-ROW = 1024
+ROW = 2048
 """Tokens of its own that each of several rows reads, or twice the warm-up if that is more."""
 STEP_TOKENS = 4096
 """Tokens whose features are held together where rows stand side by side."""
