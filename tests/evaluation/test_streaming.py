@@ -1,5 +1,7 @@
 """A text scored piece by piece is the text scored whole, however it is cut."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def whole(model, text):
 def test_pieces_are_scored_as_the_whole(models, kind, cuts):
     text = as_given(kind, TEXT)
     cuts = [0, *sorted(cuts), len(text)]
-    pieces = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(cuts)]
     scores = list(score_texts(models[kind], pieces, per="token"))
     bits = [np.nan if score.bits is None else score.bits for score in scores]
     assert bits == close(whole(models[kind], text).tolist())
