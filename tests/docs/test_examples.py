@@ -84,6 +84,35 @@ def test_adaptation(run_example, tmp_path):
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_log_anomalies(run_example, tmp_path):
+    out = run_example("log_anomalies.py", "--folder", "logs", "--out", "anomalies.png")
+    found = {
+        line[:18].strip(): float(line.split("average precision ")[1].split(";")[0])
+        for line in out.splitlines()
+        if "average precision" in line
+    }
+    assert list(found) == ["GRU", "its worst token", "Kneser-Ney 6-gram", "Kneser-Ney 10-gram"]
+    assert found["Kneser-Ney 6-gram"] > 0.3  # of lines of which a tenth is wrong
+    assert (tmp_path / "anomalies.png").stat().st_size > 10_000
+    labels = (tmp_path / "logs" / "labels.txt").read_text().split()
+    assert set(labels) == {"-", "order", "value", "garbled", "combination", "unknown"}
+    assert len((tmp_path / "logs" / "test.log").read_text().splitlines()) == len(labels)
+
+
+def test_clean_logs_keep_their_order():
+    """Whoever logs in is not logged in; nobody pays what was not ordered."""
+    example = runpy.run_path(str(EXAMPLES / "log_anomalies.py"))
+    last = {}
+    for line in example["make_log"](500, seed=3):
+        assert not line.anomaly
+        _, _, _, session, event, *_ = line.text.split()
+        before = last.get(session, "logout")
+        assert (event == "login") == (before == "logout")
+        assert event not in ("pay", "cancel") or before == "order"
+        last[session] = event
+    assert example["make_log"](50, seed=3) == example["make_log"](50, seed=3)
+
+
 def test_vanishing(run_example):
     lines = run_example("vanishing.py", "--radii", "0.5", "1", "2").splitlines()[1:]
     assert [line.split()[-1] for line in lines] == ["vanishing", "neutral", "exploding"]

@@ -14,10 +14,10 @@ from recurra.errors import ConfigError
 if TYPE_CHECKING:
     from recurra.data import Tokens
     from recurra.evaluation import DynamicConfig, Score
-    from recurra.models import CacheConfig
+    from recurra.models import CacheConfig, CachedLanguageModel, LanguageModel
     from recurra.training import Run
 
-__all__ = ["Adapting", "adapting_options", "cache_options", "take_cache"]
+__all__ = ["Adapting", "adapting_options", "behind_cache", "cache_options", "take_cache"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[..., None]
@@ -60,6 +60,13 @@ def take_cache(options: dict[str, Any]) -> CacheConfig | None:
             raise ConfigError("--cache-theta and --cache-weight are of a cache; give --cache N as well")
         return None
     return CacheConfig(size=size, **given)
+
+
+def behind_cache(model: LanguageModel, cache: CacheConfig | None) -> LanguageModel | CachedLanguageModel:
+    """Return the model behind a cache, if there is one."""
+    from recurra.models import CachedLanguageModel
+
+    return model if cache is None else CachedLanguageModel(model, cache)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,6 @@ class Adapting:
         """
         from recurra.config import as_mapping
         from recurra.evaluation import evaluate, evaluate_dynamic, gradient_sizes
-        from recurra.models import CachedLanguageModel
 
         if self.tune:
             _check_tuning(run, tokens)
@@ -138,7 +144,7 @@ class Adapting:
                 f"validation part, perplexity {tuned.perplexity:.2f} there: {_words(dynamic, cache)}",
                 file=sys.stderr,
             )
-        model = run.model if cache is None else CachedLanguageModel(run.model, cache)
+        model = behind_cache(run.model, cache)
         if dynamic is None or sizes is None:
             score = evaluate(model, tokens, progress=lambda *done: progress(*done, "evaluating"), **reading)
         else:

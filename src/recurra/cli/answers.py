@@ -27,12 +27,13 @@ def print_assessment(assessment: Assessment) -> None:
 
 
 def _metrics(assessment: Assessment) -> str:
+    unit = "tokens" if assessment.task == "lm" else "examples"
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     ways = {"this model": assessment.metrics, **assessment.baselines}
     table = Table(box=SIMPLE_HEAD)
-    table.add_column(f"{assessment.examples:,} examples, {assessment.seconds:.1f} s", no_wrap=True)
+    table.add_column(f"{assessment.examples:,} {unit}, {assessment.seconds:.1f} s", no_wrap=True)
     for name in ways:
         table.add_column(name, justify="right", no_wrap=True)
     for metric in assessment.metrics:

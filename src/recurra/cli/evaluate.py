@@ -17,6 +17,7 @@ from recurra.errors import ConfigError
 if TYPE_CHECKING:
     from recurra.data import Tokens
     from recurra.decoding import Beam
+    from recurra.evaluation import Score
     from recurra.training import Run
 
 PARTS = ("train", "valid", "test", "all")
@@ -27,6 +28,7 @@ EXAMPLES = """
 Examples:
   recurra evaluate runs/shakespeare-lstm other.txt --json
   recurra evaluate runs/shakespeare-lstm other.txt --dynamic --cache 500
+  recurra evaluate runs/shakespeare-lstm --baselines
   recurra evaluate runs/reviews-lstm test.tsv
   recurra evaluate runs/french-gru test.tsv --beam 4
 """
@@ -41,6 +43,7 @@ Examples:
 @click.option("--reset-every", type=int, help="Forget the state after every so many tokens.")
 @beam_options("length_penalty")
 @adapting_options
+@click.option("--baselines", is_flag=True, help="Show what counting n-grams in the training text achieves, too.")
 @click.option("--skip-bad", is_flag=True, help="Leave out examples that cannot be used, and say so.")
 @trust_options
 @json_option
@@ -52,6 +55,7 @@ def command(
     batch: int,
     warmup: int,
     reset_every: int | None,
+    baselines: bool,
     skip_bad: bool,
     trust: bool,
     cell: str | None,
@@ -83,6 +87,8 @@ def command(
     if loaded.config.task != "lm":
         if part == "test" and loaded.config.task != "forecast":
             raise ConfigError("only series are split off a test part; give a file to test on")
+        if baselines:
+            raise ConfigError(f"a run of --task {loaded.config.task} always stands beside baselines; drop --baselines")
         if part == "all" or batch > 1 or warmup or reset_every:
             raise ConfigError("--part all, --batch, --warmup and --reset-every are for language models; leave them out")
         if adapts:
@@ -95,6 +101,9 @@ def command(
     with progress_bar("evaluating") as progress:
         reading = {} if reset_every is None else {"reset_every": reset_every}
         score, used = adapts.measure(loaded, tokens, progress=progress, batch=batch, warmup=warmup, **reading)
+    if baselines:
+        _print_beside(loaded, score, tokens, used, as_json)
+        return
     if as_json:
         print_json(score.as_mapping() | used)
         return
@@ -104,6 +113,19 @@ def command(
         f"perplexity  {score.perplexity:.4f}\nbits/token  {score.bits_per_token:.4f}{bits}\n"
         f"accuracy    {score.accuracy:.4f}\nseconds     {score.seconds:.1f}"
     )
+
+
+def _print_beside(run: Run, score: Score, tokens: Tokens, used: dict[str, Any], as_json: bool) -> None:
+    """Print a score beside those of n-grams, counted in what the run was trained on."""
+    from recurra.evaluation import assess_language_model
+
+    with progress_bar("counting n-grams") as progress:
+        assessment = assess_language_model(score, tokens, run.data.train, run.tokenizer, progress=progress)
+    if as_json:
+        beside = {"baselines": assessment.baselines, "verdict": assessment.verdict}
+        print_json(score.as_mapping() | used | beside)
+        return
+    print_assessment(assessment)
 
 
 def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_json: bool, beam: Beam | None) -> None:

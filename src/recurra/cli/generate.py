@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recurra.cli.adapting import cache_options, take_cache
+from recurra.cli.adapting import behind_cache, cache_options, take_cache
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 from recurra.cli.search import DRAWN, beam_options, check_no_draws, take_beam
 from recurra.errors import ConfigError, CorpusError
@@ -70,7 +70,7 @@ def command(
     """Continue a prompt with RUN; the text appears as it is made, or with --beam once it has been found."""
     from recurra.config import check_at_least
     from recurra.data import check_seen
-    from recurra.models import CachedLanguageModel, generate_text, generate_texts
+    from recurra.models import generate_text, generate_texts
     from recurra.training import printable
 
     check_at_least(1, tokens=tokens, samples=samples)
@@ -82,7 +82,7 @@ def command(
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
-    model = loaded.model if cache is None else CachedLanguageModel(loaded.model, cache)
+    model = behind_cache(loaded.model, cache)
     settings = {name: value for name, value in given.items() if value is not None}
     if json_schema is not None:
         settings["json_schema"] = _schema(json_schema)

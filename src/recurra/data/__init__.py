@@ -2,10 +2,11 @@
 
 from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
 from recurra.data.examples import Dataset, DatasetConfig, Examples
+from recurra.data.pieces import Pieces, TextDecoder, follow, read_pieces
 from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
-from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+from recurra.data.tokenizers import KINDS, Tokenizer, Unseen, build_tokenizer, check_seen, load_tokenizer
 
 __all__ = [
     "BUILT_IN",
@@ -17,6 +18,7 @@ __all__ = [
     "Dataset",
     "DatasetConfig",
     "Examples",
+    "Pieces",
     "RandomStream",
     "SequentialStream",
     "Series",
@@ -24,10 +26,14 @@ __all__ = [
     "SeriesData",
     "SeriesFormat",
     "Stream",
+    "TextDecoder",
     "Tokenizer",
     "Tokens",
+    "Unseen",
     "build_tokenizer",
     "check_continues",
     "check_seen",
+    "follow",
     "load_tokenizer",
+    "read_pieces",
 ]

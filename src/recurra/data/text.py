@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from recurra.errors import CorpusError
 
-__all__ = ["Documents", "Text", "check_unicode", "decode_text", "read_documents", "split_documents"]
+__all__ = [
+    "GZIP",
+    "Documents",
+    "Text",
+    "check_unicode",
+    "compressed",
+    "decode_text",
+    "files_below",
+    "not_text",
+    "read_documents",
+    "reading",
+    "split_documents",
+]
 
 Text = str | bytes
 """Text for the tokenizers of characters, words and pairs; bytes for the one of bytes."""
@@ -51,19 +64,32 @@ def decode_text(data: bytes, where: str) -> str:
     Raises: CorpusError with the offset of the first byte that is not text.
     """
     if data.startswith(GZIP):
-        raise CorpusError(f"{where} is compressed with gzip; unpack it first: gzip -dc FILE | recurra train -")
+        raise compressed(where)
     zero = data.find(b"\0")
     if zero >= 0:
-        raise CorpusError(
-            f"{where} is not text: NUL byte at byte offset {zero}; give a text file, or --tokenizer byte for any bytes"
-        )
+        raise not_text(where, 0, zero)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at byte offset {error.start}; "
-            f"convert it to UTF-8, or --tokenizer byte takes it as it is"
-        ) from None
+        raise not_text(where, data[error.start], error.start) from None
+
+
+def compressed(where: str, command: str = "recurra train -") -> CorpusError:
+    """Return the error for a file that is to be unpacked first."""
+    return CorpusError(f"{where} is compressed with gzip; unpack it first: gzip -dc FILE | {command}")
+
+
+def not_text(where: str, byte: int, offset: int) -> CorpusError:
+    """Return the error for a byte that stands where no text has one."""
+    if not byte:
+        return CorpusError(
+            f"{where} is not text: NUL byte at byte offset {offset}; "
+            f"give a text file, or --tokenizer byte for any bytes"
+        )
+    return CorpusError(
+        f"{where} is not UTF-8: byte 0x{byte:02x} at byte offset {offset}; "
+        f"convert it to UTF-8, or --tokenizer byte takes it as it is"
+    )
 
 
 def check_unicode(text: str, where: str) -> str:
@@ -121,8 +147,15 @@ def _read_stdin() -> bytes:
 
 
 def _read_file(path: Path) -> bytes:
-    try:
+    with reading(path):
         return path.read_bytes()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says about a file that cannot be read into an error of ours."""
+    try:
+        yield
     except FileNotFoundError:
         raise CorpusError(f"{path} does not exist; give a text file, a folder of text files, or - for stdin") from None
     except OSError as error:
@@ -136,7 +169,7 @@ def _read_file(path: Path) -> bytes:
 def _read_folder(folder: Path, raw: bool) -> Documents:
     texts: list[Text] = []
     left_out: list[str] = []
-    for path in _files_below(folder):
+    for path in files_below(folder):
         data, name = _read_file(path), path.relative_to(folder).as_posix()
         if not data:
             left_out.append(f"{name} (empty)")
@@ -152,7 +185,9 @@ def _read_folder(folder: Path, raw: bool) -> Documents:
     return Documents(texts, [f"left out of {folder}: {', '.join(left_out[:5])}{more}"])
 
 
-def _files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and of those below it, sorted, hidden ones left out."""
+
     def refuse(error: OSError) -> None:
         raise CorpusError(f"cannot read {error.filename}: {error.strerror}; check its permissions")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["LOWER_IS_BETTER", "Assessment"]
 
-LOWER_IS_BETTER = frozenset({"loss_nats", "mse", "rmse", "mae", "mase", "crps"})
+LOWER_IS_BETTER = frozenset({"loss_nats", "perplexity", "mse", "rmse", "mae", "mase", "crps"})
 SHARES = frozenset({"accuracy", "exact"})
 """Metrics that are shares of so many trials: chance moves them by a known amount."""
 PERCENTAGES = frozenset({"bleu", "chrf"})
@@ -21,7 +21,7 @@ class Assessment:
     """What a model scored on examples.
 
     Args:
-        task: classify, tag, translate, caption or forecast.
+        task: lm, classify, tag, translate, caption or forecast.
         metrics: of the model, by name.
         baselines: of ways that learn little or nothing, by name; each has at least the main metric.
         main: name of the metric that is compared.

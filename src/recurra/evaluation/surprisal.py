@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from recurra.data import NOTHING, Batch, SequentialStream, Tokens
-from recurra.layers import row_pieces
+from recurra.evaluation.streaming import StreamScorer
 from recurra.models import Reader
 
 __all__ = ["Surprisals", "surprisals"]
@@ -30,7 +28,6 @@ class Surprisals(NamedTuple):
     alternative_bits: NDArray[np.float64]
 
 
-@torch.inference_mode()
 def surprisals(
     model: Reader,
     ids: NDArray[Any],
@@ -38,6 +35,8 @@ def surprisals(
     documents: Sequence[int] | NDArray[np.int64] = (0,),
     alternatives: int = 0,
     window: int = 2048,
+    batch: int = 1,
+    warmup: int = 0,
 ) -> Surprisals:
     """Score every token of a text in one pass with the state carried, in memory that grows only with the results.
 
@@ -46,28 +45,16 @@ def surprisals(
         documents: positions at which documents start, as `recurra.data.Tokens` has them; each is read afresh.
         alternatives: how many of the most likely tokens to report at each position.
         window: tokens computed together; changes nothing but speed.
+        batch, warmup: as of `StreamScorer`.
     """
-    was_training = model.training
-    model.eval()
-    k = min(alternatives, len(model.vocabulary))
-    bits, best, best_bits = [np.full(1, np.nan)], [np.zeros((1, k), np.int64)], [np.full((1, k), np.nan)]
-    device, state = model.bias.device, None
-    stream: Sequence[Batch] = ()
-    if len(ids) > 1:
-        stream = SequentialStream(Tokens(np.asarray(ids), documents), rows=1, span=window)
-    try:
-        for batch in stream:
-            reset = None if batch.reset is None else batch.reset.to(device)
-            reading, state = model.read(batch.inputs.to(device), state, reset=reset)
-            targets = batch.targets[:, 0].to(device)
-            steps = (targets != NOTHING).nonzero().squeeze(1)
-            wanted = targets[steps].unsqueeze(1)
-            for piece in row_pieces(len(steps), len(model.vocabulary), reading.features.shape[-1]):
-                surprise = reading.logits(steps[piece]).double().log_softmax(-1) / -np.log(2)
-                bits.append(surprise.gather(1, wanted[piece]).squeeze(1).cpu().numpy())
-                top = surprise.topk(k, largest=False)
-                best.append(top.indices.cpu().numpy())
-                best_bits.append(top.values.cpu().numpy())
-    finally:
-        model.train(was_training)
-    return Surprisals(np.concatenate(bits), np.concatenate(best), np.concatenate(best_bits))
+    scorer = StreamScorer(model, alternatives=alternatives, window=window, batch=batch, warmup=warmup)
+    fresh = np.zeros(len(ids), np.bool_)
+    starts = np.asarray(documents, np.int64)
+    fresh[starts[starts > 0] - 1] = True  # a document ends with its end of text, which as an input begins the next one
+    piece = max(window, 1 << 16)
+    parts = [
+        scorer.feed(np.asarray(ids[start : start + piece]), fresh=fresh[start : start + piece])
+        for start in range(0, len(ids), piece)
+    ]
+    parts.append(scorer.finish())
+    return Surprisals(*(np.concatenate(each) for each in list(zip(*parts, strict=True))[1:]))

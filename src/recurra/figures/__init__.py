@@ -13,6 +13,7 @@ from recurra.figures.learning import Panel, plot_learning
 from recurra.figures.marks import percent
 from recurra.figures.portraits import Mark, draw_portrait
 from recurra.figures.reach import Reach, plot_reach
+from recurra.figures.retrieval import plot_precision_recall
 from recurra.figures.spectra import Cloud, draw_eigenvalues, draw_exponents, draw_jacobians, draw_singular_values
 from recurra.figures.speeds import plot_speeds
 from recurra.figures.verdict import verdict
@@ -49,6 +50,7 @@ __all__ = [
     "plot_curves",
     "plot_forecast",
     "plot_learning",
+    "plot_precision_recall",
     "plot_reach",
     "plot_speeds",
     "verdict",

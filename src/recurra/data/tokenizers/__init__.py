@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from recurra.config import check_choice
-from recurra.data.tokenizers.base import END_OF_LINE, END_OF_TEXT, UNKNOWN, Tokenizer, check_seen
+from recurra.data.tokenizers.base import END_OF_LINE, END_OF_TEXT, UNKNOWN, Tokenizer, Unseen, check_seen
 from recurra.data.tokenizers.byte_level import BpeTokenizer, ByteTokenizer
 from recurra.data.tokenizers.characters import CharTokenizer
 from recurra.data.tokenizers.words import WordTokenizer
@@ -26,6 +26,7 @@ __all__ = [
     "ByteTokenizer",
     "CharTokenizer",
     "Tokenizer",
+    "Unseen",
     "WordTokenizer",
     "build_tokenizer",
     "check_seen",

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as Backend
 from recurra.data.tokenizers.growing import new_names
 from recurra.errors import ConfigError, VocabularyError
 
-__all__ = ["END_OF_LINE", "END_OF_TEXT", "UNKNOWN", "Ids", "Tokenizer", "check_seen"]
+__all__ = ["END_OF_LINE", "END_OF_TEXT", "UNKNOWN", "Ids", "Tokenizer", "Unseen", "check_seen"]
 
 Ids = NDArray[np.int32]
 
@@ -80,6 +80,17 @@ class Tokenizer(ABC):
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the symbols of a text that are outside the vocabulary."""
         return Counter()
+
+    def border(self, text: str | bytes) -> int:
+        """Return the last place where a text may be cut whatever follows it, 0 if there is none.
+
+        The ids of both parts, one after the other, are those of the whole, if the later one is read as a `sequel`.
+        """
+        return len(text)
+
+    def sequel(self, text: str) -> str:
+        """Return a text as it is to be encoded when it goes on from another, rather than begins."""
+        return text
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD."""
@@ -162,6 +173,59 @@ class Tokenizer(ABC):
         return name.encode()
 
 
+class Unseen:
+    """Counts the symbols of texts that a tokenizer does not have, in memory that does not grow with the texts.
+
+    Args:
+        tokenizer: whose vocabulary is asked.
+    Attributes:
+        missing, total: symbols that are not in the vocabulary, and all.
+    """
+
+    MOST = 10_000
+    """Different symbols that are told apart."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.missing = self.total = 0
+        self._counts = Counter[str]()
+
+    def add(self, text: str | bytes, ids: Ids | None = None) -> None:
+        """Count those of a text.
+
+        Args:
+            ids: what `lookup` gave for it, if that is known.
+        """
+        if not self.tokenizer.can_miss:
+            return
+        ids = self.tokenizer.lookup(text) if ids is None else ids
+        absent = int(np.count_nonzero(ids < 0))
+        self.missing, self.total = self.missing + absent, self.total + len(ids)
+        if not absent:
+            return
+        found = self.tokenizer.unseen(text)
+        room = len(self._counts) < self.MOST
+        self._counts.update(found if room else {name: found[name] for name in found if name in self._counts})
+
+    def line(self, where: str) -> str | None:
+        """Return one line that names up to five of them with their counts, or None where all are known.
+
+        Raises: VocabularyError if they are more than half of all.
+        """
+        if not self.missing:
+            return None
+        names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in self._counts.most_common(5))
+        others = len(self._counts) - 5
+        more = f" and {others:,} others" if others > 0 else ""
+        line = f"{self.missing:,} of {self.total:,} {self.tokenizer.unit} in {where} are not in the vocabulary"
+        if self.missing * 2 > self.total:
+            raise VocabularyError(
+                f"{line}: {names}{more}; train on a text of its kind, with a larger vocabulary, or --tokenizer byte"
+            )
+        fate = "left out" if self.tokenizer.unknown is None else f"read as {UNKNOWN}"
+        return f"{line} and are {fate}: {names}{more}"
+
+
 def check_seen(tokenizer: Tokenizer, texts: str | bytes | Sequence[str | bytes], where: str) -> str | None:
     """Return one line that names up to five unseen symbols with their counts, or None where all are known.
 
@@ -170,23 +234,7 @@ def check_seen(tokenizer: Tokenizer, texts: str | bytes | Sequence[str | bytes],
         where: what they are, for the line.
     Raises: VocabularyError if more than half of the symbols are unseen.
     """
-    if not tokenizer.can_miss:
-        return None
-    unseen, missing, total = Counter[str](), 0, 0
+    unseen = Unseen(tokenizer)
     for text in [texts] if isinstance(texts, str | bytes) else texts:
-        ids = tokenizer.lookup(text)
-        absent = int(np.count_nonzero(ids < 0))
-        missing, total = missing + absent, total + len(ids)
-        if absent:
-            unseen.update(tokenizer.unseen(text))
-    if not missing:
-        return None
-    names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in unseen.most_common(5))
-    more = f" and {len(unseen) - 5:,} others" if len(unseen) > 5 else ""
-    line = f"{missing:,} of {total:,} {tokenizer.unit} in {where} are not in the vocabulary"
-    if missing * 2 > total:
-        raise VocabularyError(
-            f"{line}: {names}{more}; train on a text of its kind, with a larger vocabulary, or --tokenizer byte"
-        )
-    fate = "left out" if tokenizer.unknown is None else f"read as {UNKNOWN}"
-    return f"{line} and are {fate}: {names}{more}"
+        unseen.add(text)
+    return unseen.line(where)

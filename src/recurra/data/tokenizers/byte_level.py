@@ -23,6 +23,8 @@ __all__ = ["BpeTokenizer", "ByteTokenizer"]
 DEFAULT_VOCAB = 2048
 CHUNK = 1 << 20
 """Characters looked at together; bounds memory, changes no token."""
+NEAR = 1 << 12
+"""Characters at the end of a text in which a border is looked for first."""
 MOST_KNOWN = 1 << 17
 """Pieces whose tokens are remembered from one text to the next, about."""
 
@@ -111,6 +113,15 @@ class BpeTokenizer(Tokenizer):
             known.update((piece, self.backend.encode(piece).ids) for piece in fresh)
             parts.append(np.fromiter(chain.from_iterable(map(known.__getitem__, pieces)), np.int32))
         return np.concatenate(parts)
+
+    def border(self, text: str | bytes) -> int:
+        """Return the last place before white space that follows something visible, which no token spans."""
+        string = text.decode() if isinstance(text, bytes) else text
+        for start in (max(0, len(string) - NEAR), 0):
+            found = [match.start() for match in _PIECE_END.finditer(string, start)]
+            if found:
+                return found[-1]
+        return 0
 
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)

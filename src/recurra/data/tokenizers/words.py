@@ -84,6 +84,18 @@ class WordTokenizer(Tokenizer):
         """Count the words outside the vocabulary."""
         return Counter(word for word in _words(text) if word not in self.ids)
 
+    def border(self, text: str | bytes) -> int:
+        """Return the place after the last white space; not between the two halves of a line end."""
+        string = text.decode() if isinstance(text, bytes) else text
+        if not string or string[-1].isspace():
+            return len(string) - string.endswith("\r")
+        words = string.rsplit(None, 1)
+        return len(string) - len(words[-1])
+
+    def sequel(self, text: str) -> str:
+        """Keep a byte order mark that does not begin the whole text: it belongs to a word."""
+        return f" {text}" if text.startswith(BYTE_ORDER_MARK) else text
+
     def _piece(self, name: str) -> bytes:
         return b"\n" if name == END_OF_LINE else name.encode() + b" "
 
