@@ -22,6 +22,9 @@ Example:
 @run_argument
 @click.option("--prompt", help="Text to continue. [default: a fresh start]")
 @click.option("--prompt-file", type=click.Path(), help="The same from a file, - for stdin.")
+@click.option(
+    "--condition", metavar="LABEL", help="Write as texts with this label, for a run trained with --condition."
+)
 @click.option("--tokens", default=200, show_default=True, help="How many tokens to make at most.")
 @click.option("--temperature", type=float, help="Below 1 bolder, above 1 wilder. [default: 1]")
 @click.option("--top-k", type=int, help="Draw from the K most likely tokens only.")
@@ -37,6 +40,7 @@ def command(
     run: str,
     prompt: str | None,
     prompt_file: str | None,
+    condition: str | None,
     tokens: int,
     stop: tuple[str, ...],
     seed: int,
@@ -58,6 +62,8 @@ def command(
     loaded = load_language_model(run, cell=cell, trust=trust)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
+    if condition is not None:
+        sampling["condition"] = condition
     settings = {name: value for name, value in sampling.items() if value is not None}
     if samples == 1 and not as_json:
         for piece in generate_text(loaded.model, text, tokens=tokens, seed=seed, stop=stop, **settings):
@@ -67,7 +73,7 @@ def command(
         return
     made = generate_texts(loaded.model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
     if as_json:
-        print_json({"prompt": text, "samples": made})
+        print_json({"prompt": text, **({"condition": condition} if condition else {}), "samples": made})
         return
     for number, sample in enumerate(made, 1):
         click.echo(f"--- {number}\n{sample}")

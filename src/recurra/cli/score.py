@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
+from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
     from recurra.evaluation import Surprisals
@@ -50,6 +51,8 @@ def command(
     if alternatives:
         per = "token"
     loaded = load_language_model(run, cell=cell, trust=trust)
+    if loaded.tokenizer.labels:
+        raise ConfigError(f"{run} was trained on labelled texts, which are scored by recurra evaluate {run} TABLE")
     corpus = Corpus.build(DataConfig(source=file, valid=0.0), tokenizer=loaded.tokenizer)
     for note in corpus.notes:
         print(note, file=sys.stderr)

@@ -26,6 +26,7 @@ Examples:
   recurra train shakespeare.txt --hidden 512 --epochs 10
   recurra train ptb.train.txt --valid ptb.valid.txt --tokenizer word --tie
   recurra train counting --recipe counting-7
+  recurra train names.tsv --condition language
   recurra train --resume runs/shakespeare-lstm
   recurra train --task classify reviews.tsv --bidirectional
   recurra train --task translate pairs.tsv --attention dot
@@ -233,11 +234,11 @@ def _summarise(run: Run, as_json: bool) -> None:
 
 
 def _summarise_language(run: Run, as_json: bool) -> None:
-    from recurra.training import printable, validate
+    from recurra.training import printable, sample_text, validate
 
     with progress_bar("validating") as progress:
         score = validate(run.model, run.data.valid, run.config.training, exact=True, progress=progress)
-    sample = run.model.generate(tokens=200, seed=run.config.training.seed, temperature=0.8)
+    sample = sample_text(run.model, tokens=200, seed=run.config.training.seed)
     if as_json:
         numbers = {} if score is None else score.as_mapping()
         print_json({"run": str(run.path), **numbers, "sample": sample, "verdict": run.verdict})

@@ -5,7 +5,7 @@ from recurra.data.examples import Dataset, DatasetConfig, Examples
 from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
-from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer, nearest_label
 
 __all__ = [
     "BUILT_IN",
@@ -30,4 +30,5 @@ __all__ = [
     "check_continues",
     "check_seen",
     "load_tokenizer",
+    "nearest_label",
 ]

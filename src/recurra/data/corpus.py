@@ -8,14 +8,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recurra.config import as_mapping, check_at_least, check_choice, from_mapping
-from recurra.data import counting
+from recurra.data import counting, labelled
+from recurra.data.examples.examples import Examples
+from recurra.data.examples.tables import Columns, Row
 from recurra.data.store import FORMAT, Tokens, new_folder
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
-from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer, with_labels
 from recurra.errors import ConfigError, CorpusError
 
 __all__ = ["BUILT_IN", "Corpus", "DataConfig"]
@@ -34,12 +37,19 @@ class DataConfig:
         vocab: largest number of tokens. Default: 2048 for bpe, without limit for char and word.
         valid: the validation part: a fraction, taken from the end, or a file or folder. Default: 0.1; 0.2 for counting.
             0 leaves the validation part empty.
+        condition: the column of labels, by name or number from 1: the source is a table of labelled texts, each of them
+            a document behind its label, and the validation part is drawn with an equal share of each label.
+        input: the column of texts. Default: by its name, or the one that is left.
+        skip_bad: leave out rows of the table that cannot be used, instead of refusing them.
     """
 
     source: str = counting.NAME
     tokenizer: str | None = None
     vocab: int | None = None
     valid: float | str | None = None
+    condition: str | None = None
+    input: str | None = None
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.valid, int | str):
@@ -51,6 +61,11 @@ class DataConfig:
             raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
         if isinstance(self.valid, float) and not 0 <= self.valid < 1:
             raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
+        if self.condition is None and (self.input is not None or self.skip_bad):
+            name = "skip_bad" if self.input is None else "input"
+            raise ConfigError(f"'{name}' is for a table of labelled texts; give its 'condition' too, or leave it out")
+        if self.condition is not None and self.source in BUILT_IN:
+            raise ConfigError(f"'condition' needs a table of labelled texts, which {self.source} is not; give a file")
 
     def resolved(self) -> DataConfig:
         """Return a copy in which the defaults that depend on the source are filled in."""
@@ -100,6 +115,13 @@ class Corpus:
         Raises: CorpusError if the text cannot be used; VocabularyError if most of a part is unseen.
         """
         config = config.resolved()
+        if config.condition is not None:
+            columns = Columns(config.input, config.condition)
+            examples = labelled.read_labelled(config.source, columns, skip_bad=config.skip_bad)
+            held = None
+            if isinstance(config.valid, str):
+                held = labelled.read_labelled(config.valid, columns, skip_bad=config.skip_bad)
+            return cls._assemble_labelled(_name_of(config.source), examples, held, config, tokenizer)
         raw = (tokenizer.kind if tokenizer else config.tokenizer) == "byte"
         if config.source not in BUILT_IN:
             return cls._assemble(_name_of(config.source), read_documents(config.source, raw=raw), config, tokenizer)
@@ -116,10 +138,16 @@ class Corpus:
         tokenizer: str = "char",
         vocab: int | None = None,
         valid: float | str | os.PathLike[str] = 0.1,
+        **table: Any,
     ) -> Corpus:
-        """Read a text file, a folder of text files (each a document), or ``-`` for standard input."""
+        """Read a text file, a folder of text files (each a document), or ``-`` for standard input.
+
+        Args:
+            table: `condition`, `input` and `skip_bad` of `DataConfig`, to read a table of labelled texts.
+        """
         source = os.path.join(".", path) if path in BUILT_IN else os.fspath(path)
-        return cls.build(DataConfig(source=source, tokenizer=tokenizer, vocab=vocab, valid=_fraction_or_path(valid)))
+        settings = {"source": source, "tokenizer": tokenizer, "valid": _fraction_or_path(valid), **table}
+        return cls.build(from_mapping(DataConfig, settings if vocab is None else {**settings, "vocab": vocab}))
 
     @classmethod
     def from_text(
@@ -142,6 +170,27 @@ class Corpus:
         """Take any bytes from memory, each of them a token."""
         config = DataConfig(source=name, tokenizer="byte", valid=_fraction_or_path(valid))
         return cls._assemble(name, Documents([data], []), config)
+
+    @classmethod
+    def from_examples(
+        cls,
+        examples: Examples,
+        *,
+        tokenizer: str = "char",
+        vocab: int | None = None,
+        valid: float | Examples = 0.1,
+        name: str = "examples",
+    ) -> Corpus:
+        """Take labelled texts from memory: inputs are the texts, targets the labels that come before them.
+
+        Args:
+            valid: a fraction of each label's texts to validate with, or examples of their own.
+        Raises: DataError if one has no text or no label, or there is one label only.
+        """
+        held = _checked(valid, f"the validation part of {name}") if isinstance(valid, Examples) else None
+        fraction = 0.0 if isinstance(valid, Examples) else float(valid)
+        config = DataConfig(source=name, tokenizer=tokenizer, vocab=vocab, valid=fraction, condition="label")
+        return cls._assemble_labelled(name, _checked(examples, name), held, config)
 
     @classmethod
     def counting(cls) -> Corpus:
@@ -171,14 +220,65 @@ class Corpus:
                 cut = int(sum(map(len, texts)) * (1 - config.valid) + 1e-9)
             train, valid = split_documents(texts, cut, whole_words=kind in ("word", "bpe"))
         torn = not isinstance(config.valid, str) and len(train) + len(valid) > len(texts)
+        several = len(texts) > 1 or len(valid) > 1
+        return cls._complete(name, (train, valid), config, tokenizer, notes, several=several, torn=torn)
+
+    @classmethod
+    def _assemble_labelled(
+        cls,
+        name: str,
+        examples: Examples,
+        valid: Examples | None,
+        config: DataConfig,
+        tokenizer: Tokenizer | None = None,
+    ) -> Corpus:
+        """Split off a validation part unless there is one, find the labels in the rest, and tokenise both."""
+        notes, drawn = [*examples.notes, *(valid.notes if valid else ())], valid is None
+        if valid is None:
+            fraction = config.valid if isinstance(config.valid, float) else 0.0
+            examples, valid = labelled.split_labelled(examples, fraction, name)
+        if tokenizer is None:
+            examples = labelled.in_any_order(examples)
+        known = set(examples.targets or ()) if tokenizer is None else set(tokenizer.labels)
+        train = labelled.with_known_labels(examples, known, notes, skip_bad=config.skip_bad)
+        valid = labelled.with_known_labels(valid, known, notes, skip_bad=config.skip_bad or drawn)
+        kind = tokenizer.kind if tokenizer else config.tokenizer
+        texts = [[text.encode() if kind == "byte" else text for text in part.inputs] for part in (train, valid)]
+        labels = [part.targets or [] for part in (train, valid)]
+        return cls._complete(name, (texts[0], texts[1]), config, tokenizer, notes, several=True, labels=labels)
+
+    @classmethod
+    def _complete(
+        cls,
+        name: str,
+        parts: tuple[Sequence[Text], Sequence[Text]],
+        config: DataConfig,
+        tokenizer: Tokenizer | None,
+        notes: list[str],
+        *,
+        several: bool,
+        torn: bool = False,
+        labels: Sequence[Sequence[str]] = (),
+    ) -> Corpus:
+        """Make the vocabulary from the first part, and tokenise both.
+
+        Args:
+            several: there is more than one document.
+            torn: the last document of the first part goes on in the second.
+            labels: of the documents of both parts, where they have some.
+        """
+        train, valid = parts
         if tokenizer:
             notes = notes + _lines(
                 check_seen(tokenizer, train, f"the training part of {name}" if config.valid else name)
             )
         else:
-            several = len(texts) > 1 or len(valid) > 1
-            tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
-        training, validation = _tokenise(train, tokenizer, torn), _tokenise(valid, tokenizer)
+            kind, texts = config.tokenizer or "char", [_strings(part) for part in parts]
+            tokenizer = build_tokenizer(kind, texts[0], valid=texts[1], vocab=config.vocab, end=several)
+            tokenizer = with_labels(tokenizer, labelled.find_labels(labels[0], name)) if labels else tokenizer
+        before = labels or (None, None)
+        training = _tokenise(train, tokenizer, torn, labels=before[0])
+        validation = _tokenise(valid, tokenizer, labels=before[1])
         if len(training) < 2 or len(validation) == 1:
             raise CorpusError(
                 f"{name} gives {len(training)} + {len(validation)} tokens to train and to validate with; each part "
@@ -227,19 +327,25 @@ class Corpus:
         return cls(name, tokenizer, train, valid, config, notes)
 
 
-def _tokenise(texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False) -> Tokens:
-    """Encode documents; each but a single or torn one is closed by the end of text."""
+def _tokenise(
+    texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False, *, labels: Sequence[str] | None = None
+) -> Tokens:
+    """Encode documents; each but a single or torn one is closed by the end of text. Labels stand before them."""
     parts, starts, position = [], [0], 0
-    ends = tokenizer.end is not None and len(texts) + torn > 1
+    ends = tokenizer.end is not None and (labels is not None or len(texts) + torn > 1)
     for number, text in enumerate(texts):
         ids = tokenizer.encode(text)
         closed = ends and not (torn and number == len(texts) - 1)
-        parts += [ids, np.array([tokenizer.end], np.int32)] if closed else [ids]
-        position += len(ids) + closed
+        before = [] if labels is None else [np.array([tokenizer.labels[labels[number]]], np.int32)]
+        parts += [*before, ids, np.array([tokenizer.end], np.int32)] if closed else [ids]
+        position += len(before) + len(ids) + closed
         starts.append(position)
-    documents = starts[:-1] if ends else [0]
     return Tokens.in_scratch(
-        parts, vocab=len(tokenizer), documents=documents or [0], num_chars=_num_chars(texts, tokenizer)
+        parts,
+        vocab=len(tokenizer),
+        documents=starts[:-1] if ends and texts else [0],
+        num_chars=_num_chars(texts, tokenizer),
+        labelled=labels is not None,
     )
 
 
@@ -252,6 +358,13 @@ def _num_chars(texts: Sequence[Text], tokenizer: Tokenizer) -> int | None:
     if not tokenizer.can_miss or tokenizer.unknown is not None:
         return total
     return total - sum(len(symbol) * times for text in texts for symbol, times in tokenizer.unseen(text).items())
+
+
+def _checked(examples: Examples, name: str) -> Examples:
+    """Return labelled texts of the caller's own, checked as those of a table are."""
+    targets = examples.targets or [None] * len(examples)
+    rows = [Row(*each) for each in zip(examples.inputs, targets, examples.places, strict=True)]
+    return labelled.check_labels(rows, name)
 
 
 def _lines(line: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from recurra.decoding.generate import Draw, generate, make_generators
 from recurra.decoding.sampling import Sampler
 from recurra.decoding.steps import Prefill, Step, read_by_steps
 from recurra.decoding.stopping import StopMatcher, TextStream, stream_texts
+from recurra.decoding.withheld import Withheld
 
 __all__ = [
     "Control",
@@ -19,6 +20,7 @@ __all__ = [
     "Step",
     "StopMatcher",
     "TextStream",
+    "Withheld",
     "generate",
     "make_generators",
     "read_by_steps",

@@ -184,18 +184,28 @@ class LanguageModel(nn.Module):
         return self.nats(features.dropped, targets) / torch.clamp((targets != -1).sum(), min=1), state
 
     def generate(
-        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **sampling: Any
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 200,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        condition: str | None = None,
+        **sampling: Any,
     ) -> str:
         """Continue a prompt with up to `tokens` tokens and return the continuation.
 
         Args:
             stop: a text, or several, at which to stop; they are not part of the result.
+            condition: the label of the text, which a model of labelled texts must be told.
             sampling: settings of `recurra.decoding.Sampler`: temperature, top_k, top_p, greedy.
-        Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
+        Raises: VocabularyError for a prompt with symbols, or a label, that the vocabulary does not hold; ConfigError
+            where a label is missing.
         """
         from recurra.models.generation import generate_text
 
-        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **sampling))
+        settings = {"tokens": tokens, "seed": seed, "stop": stop, "condition": condition, **sampling}
+        return "".join(generate_text(self, prompt, **settings))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Training: the trainer, its tasks and settings, and the run that it leaves behind."""
 
 from recurra.training.config import ExamplesConfig, RunConfig, TrainingConfig
-from recurra.training.language import validate
+from recurra.training.language import sample_text, validate
 from recurra.training.progress import Reporter, make_reporter, printable
 from recurra.training.run import Run, free_path
 from recurra.training.tasks import TASKS, config_from_mapping, default_config
@@ -20,5 +20,6 @@ __all__ = [
     "free_path",
     "make_reporter",
     "printable",
+    "sample_text",
     "validate",
 ]

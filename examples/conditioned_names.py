@@ -1,0 +1,134 @@
+"""Write names by language, and let a judge say which language they are of.
+
+    python examples/prepare_tasks.py names data/names prepared
+    python examples/conditioned_names.py prepared/names.train.tsv prepared/names.test.tsv
+
+A language model learns names behind the label of their language; a classifier, trained by itself on the same real
+names, then judges what the model writes when it is asked for each language. For each temperature the script prints
+
+    agreement    share of the names that the judge gives the language that was asked for, the mean over languages
+    of new ones  the same without names that stand in the training part under any language
+    new          share of the names that do not stand in the training part
+    different    share of the names that are no repetition
+
+beside the judge's mean recall on real names held back from both, which is what perfect names would get, and what a
+model would get that ignores what it is asked for: one over the number of languages, whatever it writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import recurra as rc
+from recurra.models import generate_texts
+from recurra.recipes import find_recipe
+
+LONGEST = 40
+
+
+def train(recipe: str, table: str, out: str, **settings: Any) -> rc.Run:
+    """Train by a recipe on a table without names of columns: text, tab, label."""
+    config = find_recipe(recipe).with_settings(source=table, **settings)
+    task = rc.training.TASKS[config.task]
+    data = task.make_data(config)
+    torch.manual_seed(config.training.seed)
+    model = task.make_model(config, data)
+    return rc.Trainer(model, data, out=out, config=config.training, recipe=recipe).fit()
+
+
+def write(model: rc.LanguageModel, count: int, temperature: float, seed: int) -> dict[str, list[str]]:
+    """Write names of each language."""
+    return {
+        label: generate_texts(
+            model, samples=count, tokens=LONGEST, seed=seed, temperature=temperature, condition=label
+        )
+        for label in sorted(model.vocabulary.labels)
+    }
+
+
+def agreements(judge: rc.SequenceClassifier, names: dict[str, Sequence[str]]) -> dict[str, float]:
+    """Return the share of each language's names that the judge gives that language; an empty name is none."""
+    shares = {}
+    for label, texts in names.items():
+        said = [answer.label for answer in judge.predict([text for text in texts if text.strip()])]
+        shares[label] = said.count(label) / max(len(texts), 1)
+    return shares
+
+
+def mean(shares: dict[str, float]) -> float:
+    return sum(shares.values()) / len(shares)
+
+
+def compare(judge: rc.SequenceClassifier, written: dict[str, list[str]], known: set[str]) -> dict[str, Any]:
+    """Judge what was written, and count how much of it was copied or repeated."""
+    new = {label: [text for text in texts if text not in known] for label, texts in written.items()}
+    total = sum(map(len, written.values()))
+    by_language = agreements(judge, written)
+    return {
+        "agreement": mean(by_language),
+        "of new ones": mean(agreements(judge, new)),
+        "new": sum(map(len, new.values())) / total,
+        "different": sum(len(set(texts)) for texts in written.values()) / total,
+        "by language": by_language,
+    }
+
+
+def read(table: str) -> dict[str, list[str]]:
+    """Return the names of each language in a table."""
+    names: dict[str, list[str]] = {}
+    for line in Path(table).read_text(encoding="utf-8").splitlines():
+        text, label = line.split("\t")
+        names.setdefault(label, []).append(text)
+    return names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write names by language, and let a judge say of which they are.")
+    parser.add_argument("train", help="table of names to train on: name, tab, language")
+    parser.add_argument("test", help="table of names for the judge to be measured on")
+    parser.add_argument("--count", type=int, default=50, help="names to write for each language")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 0.8, 0.5])
+    parser.add_argument("--seed", type=int, default=0, help="of both trainings and of the draws")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", help="file for all numbers")
+    parser.add_argument("--quick", action="store_true", help="tiny models and one epoch, to see that it runs")
+    args = parser.parse_args()
+
+    settings: dict[str, Any] = {"seed": args.seed, "threads": args.threads}
+    if args.quick:
+        settings |= {"hidden": 8, "embedding": 8, "epochs": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        writer = train("names-by-language", args.train, f"{folder}/writer", **settings).model
+        judge = train("names", args.train, f"{folder}/judge", **settings).model
+    real = {label: texts for label, texts in read(args.test).items() if label in writer.vocabulary.labels}
+    recalls = agreements(judge, real)
+    known = {name for names in read(args.train).values() for name in names}
+
+    found = {}
+    print(f"\n{'temperature':<12}  agreement  of new ones    new  different")
+    for temperature in args.temperatures:
+        written = write(writer, args.count, temperature, args.seed)
+        numbers = found[temperature] = compare(judge, written, known)
+        print(
+            f"{temperature:<12}  {numbers['agreement']:9.3f}  {numbers['of new ones']:11.3f}  {numbers['new']:5.3f}"
+            f"  {numbers['different']:9.3f}"
+        )
+    print(f"{'real names':<12}  {mean(recalls):9.3f}")
+    print(f"{'any label':<12}  {1 / len(recalls):9.3f}\n")
+    shown = args.temperatures[-1]
+    for label, texts in sorted(written.items()):
+        share, recall = found[shown]["by language"][label], recalls.get(label, 0.0)
+        print(f"{label:<11} {share:.2f} (real {recall:.2f})  {', '.join(texts[:5])}")
+    if args.json:
+        Path(args.json).write_text(json.dumps({"temperatures": found, "recall": recalls}, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
