@@ -6,13 +6,18 @@
 A language model learns names behind the label of their language; a classifier, trained by itself on the same real
 names, then judges what the model writes when it is asked for each language. For each temperature the script prints
 
-    agreement    share of the names that the judge gives the language that was asked for, the mean over languages
-    of new ones  the same without names that stand in the training part under any language
+    agreement    share of the names to which the judge gives the language that was asked for, the mean over languages
+    as it is     the same for a judge who has not been told that all languages are asked for equally often
+    of new ones  the agreement without names that stand in the training part under any language
     new          share of the names that do not stand in the training part
     different    share of the names that are no repetition
 
-beside the judge's mean recall on real names held back from both, which is what perfect names would get, and what a
-model would get that ignores what it is asked for: one over the number of languages, whatever it writes.
+beside what the judge makes of real names held back from both, and what a model would get that ignores what it is asked
+for: one over the number of languages, whatever it writes.
+
+Half of the real names are Russian, and a classifier of names learns that, too: what could be either, it calls Russian.
+Here each language is asked for equally often, so the judge's probabilities are divided by the languages' shares in
+training, by Bayes' rule, before the largest counts. No weight of the judge is changed.
 """
 
 from __future__ import annotations
@@ -20,10 +25,10 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import recurra as rc
@@ -44,36 +49,49 @@ def train(recipe: str, table: str, out: str, **settings: Any) -> rc.Run:
 
 
 def write(model: rc.LanguageModel, count: int, temperature: float, seed: int) -> dict[str, list[str]]:
-    """Write names of each language."""
+    """Write names of each language, every one drawn by itself."""
     return {
         label: generate_texts(
-            model, samples=count, tokens=LONGEST, seed=seed, temperature=temperature, condition=label
+            model, samples=count, tokens=LONGEST, seed=1000 * seed + n, temperature=temperature, condition=label
         )
-        for label in sorted(model.vocabulary.labels)
+        for n, label in enumerate(sorted(model.vocabulary.labels))
     }
 
 
-def agreements(judge: rc.SequenceClassifier, names: dict[str, Sequence[str]]) -> dict[str, float]:
-    """Return the share of each language's names that the judge gives that language; an empty name is none."""
-    shares = {}
-    for label, texts in names.items():
-        said = [answer.label for answer in judge.predict([text for text in texts if text.strip()])]
-        shares[label] = said.count(label) / max(len(texts), 1)
-    return shares
+class Judge:
+    """A classifier, and how often each language came in its training."""
+
+    def __init__(self, model: rc.SequenceClassifier, trained_on: dict[str, list[str]]) -> None:
+        self.model, self.labels = model, list(model.target.names)
+        self.shares = np.array([len(trained_on[label]) for label in self.labels])
+
+    def agreements(self, names: dict[str, list[str]], *, told: bool = True) -> dict[str, float]:
+        """Return the share of each language's names that are given that language; an empty name is of none.
+
+        Args:
+            told: all languages are equally likely.
+        """
+        found = {}
+        for label, texts in names.items():
+            answers = self.model.predict([text for text in texts if text.strip()])
+            said = [self.labels[np.argmax(each.probabilities / (self.shares if told else 1))] for each in answers]
+            found[label] = said.count(label) / max(len(texts), 1)
+        return found
 
 
 def mean(shares: dict[str, float]) -> float:
     return sum(shares.values()) / len(shares)
 
 
-def compare(judge: rc.SequenceClassifier, written: dict[str, list[str]], known: set[str]) -> dict[str, Any]:
+def compare(judge: Judge, written: dict[str, list[str]], known: set[str]) -> dict[str, Any]:
     """Judge what was written, and count how much of it was copied or repeated."""
     new = {label: [text for text in texts if text not in known] for label, texts in written.items()}
     total = sum(map(len, written.values()))
-    by_language = agreements(judge, written)
+    by_language = judge.agreements(written)
     return {
         "agreement": mean(by_language),
-        "of new ones": mean(agreements(judge, new)),
+        "as it is": mean(judge.agreements(written, told=False)),
+        "of new ones": mean(judge.agreements(new)),
         "new": sum(map(len, new.values())) / total,
         "different": sum(len(set(texts)) for texts in written.values()) / total,
         "by language": by_language,
@@ -106,21 +124,22 @@ def main() -> None:
         settings |= {"hidden": 8, "embedding": 8, "epochs": 1}
     with tempfile.TemporaryDirectory() as folder:
         writer = train("names-by-language", args.train, f"{folder}/writer", **settings).model
-        judge = train("names", args.train, f"{folder}/judge", **settings).model
-    real = {label: texts for label, texts in read(args.test).items() if label in writer.vocabulary.labels}
-    recalls = agreements(judge, real)
-    known = {name for names in read(args.train).values() for name in names}
+        classifier = train("names", args.train, f"{folder}/judge", **settings).model
+    trained_on = read(args.train)
+    known = {name for names in trained_on.values() for name in names}
+    judge, real = Judge(classifier, trained_on), read(args.test)
+    recalls = judge.agreements(real)
 
     found = {}
-    print(f"\n{'temperature':<12}  agreement  of new ones    new  different")
+    print(f"\n{'temperature':<12}  agreement  as it is  of new ones    new  different")
     for temperature in args.temperatures:
         written = write(writer, args.count, temperature, args.seed)
         numbers = found[temperature] = compare(judge, written, known)
         print(
-            f"{temperature:<12}  {numbers['agreement']:9.3f}  {numbers['of new ones']:11.3f}  {numbers['new']:5.3f}"
-            f"  {numbers['different']:9.3f}"
+            f"{temperature:<12}  {numbers['agreement']:9.3f}  {numbers['as it is']:8.3f}"
+            f"  {numbers['of new ones']:11.3f}  {numbers['new']:5.3f}  {numbers['different']:9.3f}"
         )
-    print(f"{'real names':<12}  {mean(recalls):9.3f}")
+    print(f"{'real names':<12}  {mean(recalls):9.3f}  {mean(judge.agreements(real, told=False)):8.3f}")
     print(f"{'any label':<12}  {1 / len(recalls):9.3f}\n")
     shown = args.temperatures[-1]
     for label, texts in sorted(written.items()):

@@ -31,6 +31,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("tokenizer", str, "char, byte, word or bpe."),
     ("vocab", int, "Largest vocabulary, for char, word and bpe."),
     ("condition", str, "Column of labels, by name or number: learn to write what is in a table, given its label."),
+    ("balance", float, "Repeat texts of rare labels: 0 not at all, 1 until all labels have equally many."),
     ("partition", str, "sequential: carry the state; random: shuffled windows that start afresh."),
     ("shuffle/no-shuffle", bool, "Draw the windows' order, or the stream's beginning, anew in every epoch."),
     ("batch", int, "Rows read side by side."),

@@ -40,6 +40,8 @@ class DataConfig:
         condition: the column of labels, by name or number from 1: the source is a table of labelled texts, each of them
             a document behind its label, and the validation part is drawn with an equal share of each label.
         input: the column of texts. Default: by its name, or the one that is left.
+        balance: how often texts of rare labels are repeated: 0 not at all, 1 until all labels have as many as the most
+            frequent, between them n (m / n)^balance instead of n, if that has m.
         skip_bad: leave out rows of the table that cannot be used, instead of refusing them.
     """
 
@@ -49,6 +51,7 @@ class DataConfig:
     valid: float | str | None = None
     condition: str | None = None
     input: str | None = None
+    balance: float = 0.0
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
@@ -61,8 +64,11 @@ class DataConfig:
             raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
         if isinstance(self.valid, float) and not 0 <= self.valid < 1:
             raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
-        if self.condition is None and (self.input is not None or self.skip_bad):
-            name = "skip_bad" if self.input is None else "input"
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"'balance' is at least 0 and at most 1, not {self.balance}")
+        given = {"input": self.input is not None, "balance": self.balance > 0, "skip_bad": self.skip_bad}
+        if self.condition is None and any(given.values()):
+            name = next(name for name, is_given in given.items() if is_given)
             raise ConfigError(f"'{name}' is for a table of labelled texts; give its 'condition' too, or leave it out")
         if self.condition is not None and self.source in BUILT_IN:
             raise ConfigError(f"'condition' needs a table of labelled texts, which {self.source} is not; give a file")
@@ -143,7 +149,7 @@ class Corpus:
         """Read a text file, a folder of text files (each a document), or ``-`` for standard input.
 
         Args:
-            table: `condition`, `input` and `skip_bad` of `DataConfig`, to read a table of labelled texts.
+            table: `condition`, `input`, `balance` and `skip_bad` of `DataConfig`, to read a table of labelled texts.
         """
         source = os.path.join(".", path) if path in BUILT_IN else os.fspath(path)
         settings = {"source": source, "tokenizer": tokenizer, "valid": _fraction_or_path(valid), **table}
@@ -179,17 +185,21 @@ class Corpus:
         tokenizer: str = "char",
         vocab: int | None = None,
         valid: float | Examples = 0.1,
+        balance: float = 0.0,
         name: str = "examples",
     ) -> Corpus:
         """Take labelled texts from memory: inputs are the texts, targets the labels that come before them.
 
         Args:
             valid: a fraction of each label's texts to validate with, or examples of their own.
+            balance: how often texts of rare labels are repeated, as in `DataConfig`.
         Raises: DataError if one has no text or no label, or there is one label only.
         """
         held = _checked(valid, f"the validation part of {name}") if isinstance(valid, Examples) else None
         fraction = 0.0 if isinstance(valid, Examples) else float(valid)
-        config = DataConfig(source=name, tokenizer=tokenizer, vocab=vocab, valid=fraction, condition="label")
+        config = DataConfig(
+            source=name, tokenizer=tokenizer, vocab=vocab, valid=fraction, condition="label", balance=balance
+        )
         return cls._assemble_labelled(name, _checked(examples, name), held, config)
 
     @classmethod
@@ -237,8 +247,6 @@ class Corpus:
         if valid is None:
             fraction = config.valid if isinstance(config.valid, float) else 0.0
             examples, valid = labelled.split_labelled(examples, fraction, name)
-        if tokenizer is None:
-            examples = labelled.in_any_order(examples)
         known = set(examples.targets or ()) if tokenizer is None else set(tokenizer.labels)
         train = labelled.with_known_labels(examples, known, notes, skip_bad=config.skip_bad)
         valid = labelled.with_known_labels(valid, known, notes, skip_bad=config.skip_bad or drawn)
@@ -275,7 +283,10 @@ class Corpus:
         else:
             kind, texts = config.tokenizer or "char", [_strings(part) for part in parts]
             tokenizer = build_tokenizer(kind, texts[0], valid=texts[1], vocab=config.vocab, end=several)
-            tokenizer = with_labels(tokenizer, labelled.find_labels(labels[0], name)) if labels else tokenizer
+            if labels:
+                tokenizer = with_labels(tokenizer, labelled.find_labels(labels[0], name))
+                order = labelled.training_order(labels[0], config.balance)
+                train, labels = [train[n] for n in order], ([labels[0][n] for n in order], labels[1])
         before = labels or (None, None)
         training = _tokenise(train, tokenizer, torn, labels=before[0])
         validation = _tokenise(valid, tokenizer, labels=before[1])

@@ -19,7 +19,7 @@ from recurra.data.text import check_unicode
 from recurra.data.tokenizers.labels import nearest_label
 from recurra.errors import CorpusError, DataError
 
-__all__ = ["check_labels", "find_labels", "in_any_order", "read_labelled", "split_labelled", "with_known_labels"]
+__all__ = ["check_labels", "find_labels", "read_labelled", "split_labelled", "training_order", "with_known_labels"]
 
 SEED = 20
 FEW = 10
@@ -80,13 +80,26 @@ def split_labelled(examples: Examples, fraction: float, name: str) -> tuple[Exam
     return examples.take(train), examples.take(valid)
 
 
-def in_any_order(examples: Examples) -> Examples:
-    """Return examples in an order that is drawn, always the same.
+def training_order(labels: Sequence[str], balance: float = 0.0) -> list[int]:
+    """Return the numbers of texts in the order in which a model is to read them, drawn, but always the same.
 
     Texts that are each read afresh have no order, but in a table that is sorted by label, a row of the stream would
-    read the same label for long.
+    read the same label for long. A label with n texts, where the most frequent has m, is read round(n (m / n)^balance)
+    times an epoch: each of its texts equally often, give or take one.
+
+    Args:
+        labels: of the texts.
+        balance: 0 reads each text once, 1 each label equally often.
     """
-    return examples.take([int(n) for n in np.random.default_rng(SEED).permutation(len(examples))])
+    random = np.random.default_rng(SEED)
+    numbers: dict[str, list[int]] = {}
+    for n in random.permutation(len(labels)):
+        numbers.setdefault(labels[n], []).append(int(n))
+    most, chosen = max(map(len, numbers.values()), default=0), list[int]()
+    for each in numbers.values():
+        times, more = divmod(round(len(each) * (most / len(each)) ** balance), len(each))
+        chosen += each * times + each[:more]
+    return [chosen[n] for n in random.permutation(len(chosen))]
 
 
 def find_labels(labels: Sequence[str], name: str) -> list[str]:

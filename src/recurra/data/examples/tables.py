@@ -205,7 +205,10 @@ def _find(names: Sequence[str], asked: str | None, known: Sequence[str], where: 
             return names.index(asked)
         if not needed:
             return None
-        raise DataError(f"{where} has no column '{asked}'{nearest(asked, names)} (its columns: {', '.join(names)})")
+        raise DataError(
+            f"{where} has no column '{asked}'{nearest(asked, names)} "
+            f"(its columns: {', '.join(names)}; if these are no names, give a number from 1)"
+        )
     small = [each.lower() for each in names]
     return next((small.index(each) for each in known if each in small), None)
 
