@@ -12,7 +12,7 @@ names, then judges what the model writes when it is asked for each language. For
     new          share of the names that do not stand in the training part
     different    share of the names that are no repetition
 
-beside what the judge makes of real names held back from both, and what a model would get that ignores what it is asked
+beside the same numbers of real names held back from both, and the agreement of a model that ignores what it is asked
 for: one over the number of languages, whatever it writes.
 
 Half of the real names are Russian, and a classifier of names learns that, too: what could be either, it calls Russian.
@@ -128,25 +128,21 @@ def main() -> None:
     trained_on = read(args.train)
     known = {name for names in trained_on.values() for name in names}
     judge, real = Judge(classifier, trained_on), read(args.test)
-    recalls = judge.agreements(real)
 
-    found = {}
-    print(f"\n{'temperature':<12}  agreement  as it is  of new ones    new  different")
-    for temperature in args.temperatures:
-        written = write(writer, args.count, temperature, args.seed)
-        numbers = found[temperature] = compare(judge, written, known)
-        print(
-            f"{temperature:<12}  {numbers['agreement']:9.3f}  {numbers['as it is']:8.3f}"
-            f"  {numbers['of new ones']:11.3f}  {numbers['new']:5.3f}  {numbers['different']:9.3f}"
-        )
-    print(f"{'real names':<12}  {mean(recalls):9.3f}  {mean(judge.agreements(real, told=False)):8.3f}")
-    print(f"{'any label':<12}  {1 / len(recalls):9.3f}\n")
-    shown = args.temperatures[-1]
-    for label, texts in sorted(written.items()):
-        share, recall = found[shown]["by language"][label], recalls.get(label, 0.0)
-        print(f"{label:<11} {share:.2f} (real {recall:.2f})  {', '.join(texts[:5])}")
+    found, written = {}, {}
+    columns = ("agreement", "as it is", "of new ones", "new", "different")
+    print("\n" + " ".join(["temperature ", *(f"{name:>11}" for name in columns)]))
+    for source in [*args.temperatures, "real names"]:
+        names = real if source == "real names" else write(writer, args.count, source, args.seed)
+        written[source], found[source] = names, compare(judge, names, known)
+        print(" ".join([f"{source:<12}", *(f"{found[source][name]:11.3f}" for name in columns)]))
+    print(f"{'whatever':<12} {1 / len(real):11.3f}\n")
+    shown, shares = args.temperatures[-1], found["real names"]["by language"]
+    for label, texts in sorted(written[shown].items()):
+        share = found[shown]["by language"][label]
+        print(f"{label:<11} {share:.2f} (real {shares.get(label, 0):.2f})  {', '.join(texts[:6])}")
     if args.json:
-        Path(args.json).write_text(json.dumps({"temperatures": found, "recall": recalls}, indent=1, ensure_ascii=False))
+        Path(args.json).write_text(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,22 @@ import json
 
 import pytest
 
-QUICK = ["--hidden", "8", "--batch", "2", "--backprop", "8", "--steps", "40", "--lr", "0.02", "--threads", "1"]
+QUICK = [
+    "--hidden",
+    "8",
+    "--batch",
+    "2",
+    "--backprop",
+    "8",
+    "--steps",
+    "40",
+    "--lr",
+    "0.02",
+    "--keep",
+    "last",
+    "--threads",
+    "1",
+]
 WORDS = [("maison", "French"), ("haus", "German"), ("pomme", "French"), ("apfel", "German"), ("chat", "French")] * 4
 
 
@@ -43,7 +58,7 @@ def test_generate_writes_by_label(cli, run):
     assert "label" not in result.out.replace("condition", "")
     alone = cli("generate", run, "--condition", "German", "--prompt", "ha", "--tokens", 9)
     assert alone.out == made["samples"][0] + "\n"
-    texts = [cli("generate", run, "--condition", label, "--tokens", 40).out for label in ("German", "French")]
+    texts = [cli("generate", run, "--condition", label, "--samples", 30).out for label in ("German", "French")]
     assert texts[0] != texts[1]
 
 

@@ -291,8 +291,8 @@ def test_settings_that_exclude_each_other(tmp_path: Path) -> None:
         DataConfig(source="t.tsv", balance=0.5)
     with pytest.raises(ConfigError, match="'balance' is at least 0 and at most 1, not -1"):
         DataConfig(source="t.tsv", condition="label", balance=-1.0)
-    with pytest.raises(ConfigError, match="which counting is not"):
-        DataConfig(condition="label")
+    with pytest.raises(ConfigError, match="a table of labelled texts, not counting; give a file"):
+        Corpus.build(DataConfig(condition="label"))
     with pytest.raises(DataError, match="is a folder"):
         read(tmp_path, "label")
 

@@ -65,6 +65,9 @@ def command(
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
     and the path of the run, which every other command reads.
 
+    With --condition CORPUS is a table, .tsv, .csv or .jsonl, of texts and their labels; `generate --condition LABEL`
+    then writes texts with that label.
+
     \b
     With --task it learns something else, from
       classify   a table of text (or the name of a sound or picture) and label, or a folder for each label

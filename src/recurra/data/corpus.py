@@ -70,8 +70,6 @@ class DataConfig:
         if self.condition is None and any(given.values()):
             name = next(name for name, is_given in given.items() if is_given)
             raise ConfigError(f"'{name}' is for a table of labelled texts; give its 'condition' too, or leave it out")
-        if self.condition is not None and self.source in BUILT_IN:
-            raise ConfigError(f"'condition' needs a table of labelled texts, which {self.source} is not; give a file")
 
     def resolved(self) -> DataConfig:
         """Return a copy in which the defaults that depend on the source are filled in."""
@@ -122,6 +120,8 @@ class Corpus:
         """
         config = config.resolved()
         if config.condition is not None:
+            if config.source in BUILT_IN:
+                raise ConfigError(f"'condition' needs a table of labelled texts, not {config.source}; give a file")
             columns = Columns(config.input, config.condition)
             examples = labelled.read_labelled(config.source, columns, skip_bad=config.skip_bad)
             held = None

@@ -55,9 +55,9 @@ def names_by_language() -> RunConfig:
     """
     return RunConfig(
         recipe="names-by-language",
-        data=DataConfig(source="", tokenizer="char", valid=0.1, condition="2"),
-        model=ModelConfig(cell="lstm", hidden=192, embedding=48, dropout=0.3),
-        training=TrainingConfig(batch=32, backprop="32", lr=4e-3, epochs=10),
+        data=DataConfig(source="", tokenizer="char", valid=0.1, condition="2", balance=0.8),
+        model=ModelConfig(cell="lstm", hidden=128, embedding=48, dropout=0.4),
+        training=TrainingConfig(batch=32, backprop="32", lr=4e-3, epochs=5),
     )
 
 
