@@ -15,7 +15,7 @@ import numpy as np
 from recurra.config import as_mapping, check_at_least, check_choice, from_mapping
 from recurra.data import counting, labelled
 from recurra.data.examples.examples import Examples
-from recurra.data.examples.tables import Columns, Row
+from recurra.data.examples.tables import Columns
 from recurra.data.store import FORMAT, Tokens, new_folder
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
 from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer, with_labels
@@ -195,12 +195,14 @@ class Corpus:
             balance: how often texts of rare labels are repeated, as in `DataConfig`.
         Raises: DataError if one has no text or no label, or there is one label only.
         """
-        held = _checked(valid, f"the validation part of {name}") if isinstance(valid, Examples) else None
+        held = None
+        if isinstance(valid, Examples):
+            held = labelled.check_labels(valid, f"the validation part of {name}")
         fraction = 0.0 if isinstance(valid, Examples) else float(valid)
         config = DataConfig(
             source=name, tokenizer=tokenizer, vocab=vocab, valid=fraction, condition="label", balance=balance
         )
-        return cls._assemble_labelled(name, _checked(examples, name), held, config)
+        return cls._assemble_labelled(name, labelled.check_labels(examples, name), held, config)
 
     @classmethod
     def counting(cls) -> Corpus:
@@ -369,13 +371,6 @@ def _num_chars(texts: Sequence[Text], tokenizer: Tokenizer) -> int | None:
     if not tokenizer.can_miss or tokenizer.unknown is not None:
         return total
     return total - sum(len(symbol) * times for text in texts for symbol, times in tokenizer.unseen(text).items())
-
-
-def _checked(examples: Examples, name: str) -> Examples:
-    """Return labelled texts of the caller's own, checked as those of a table are."""
-    targets = examples.targets or [None] * len(examples)
-    rows = [Row(*each) for each in zip(examples.inputs, targets, examples.places, strict=True)]
-    return labelled.check_labels(rows, name)
 
 
 def _lines(line: str | None) -> list[str]:

@@ -45,28 +45,20 @@ def read_labelled(source: str, columns: Columns, *, skip_bad: bool = False) -> E
         rows = read_json_lines(content, name, columns)
     else:
         rows = read_table(content, name, "," if kind == ".csv" else "\t", columns)
-    examples = check_labels(rows, name, skip_bad=skip_bad)
+    examples = _usable(rows, name, skip_bad=skip_bad)
     if (columns.target or "").isdigit() and not lines_of_json and len(examples) > FEW:
         return replace(examples, notes=[*examples.notes, *_note_of_names(examples)])
     return examples
 
 
-def check_labels(rows: Iterable[Row], name: str, *, skip_bad: bool = False) -> Examples:
-    """Return examples of rows that have a text and a label each.
+def check_labels(examples: Examples, name: str) -> Examples:
+    """Return examples from memory, checked as those of a table are.
 
-    Raises: DataError for the first that has not, unless it is to be left out; or if none is left.
+    Raises: DataError for the first that has no text or no label.
     """
-    faults, kept = Faults(skip_bad), list[Row]()
-    for row in map(_as_texts, rows):
-        fault = row.fault or _fault(row)
-        if fault:
-            faults.add(row.place, fault)
-        else:
-            kept.append(row._replace(target=row.target.strip()))
-    notes = faults.settle()
-    if not kept:
-        raise DataError(f"{name} has no rows that can be used; give texts with labels")
-    return Examples([row.input for row in kept], [row.target for row in kept], [row.place for row in kept], notes)
+    targets = examples.targets or [None] * len(examples)
+    rows = [Row(*each) for each in zip(examples.inputs, targets, examples.places, strict=True)]
+    return _usable(rows, name, skip_bad=False)
 
 
 def split_labelled(examples: Examples, fraction: float, name: str) -> tuple[Examples, Examples]:
@@ -136,6 +128,21 @@ def with_known_labels(examples: Examples, known: Collection[str], notes: list[st
         raise DataError(f"{place}: {line}{nearest_label(first, known)}; --skip-bad leaves such rows out")
     notes.append(f"left out {unseen.total():,} of {len(examples):,} texts: {line} (the first: {place})")
     return examples.take([number for number, label in enumerate(targets) if label in known])
+
+
+def _usable(rows: Iterable[Row], name: str, *, skip_bad: bool) -> Examples:
+    """Return examples of rows that have a text and a label each; other rows are refused, or left out."""
+    faults, kept = Faults(skip_bad), list[Row]()
+    for row in map(_as_texts, rows):
+        fault = row.fault or _fault(row)
+        if fault:
+            faults.add(row.place, fault)
+        else:
+            kept.append(row._replace(target=row.target.strip()))
+    notes = faults.settle()
+    if not kept:
+        raise DataError(f"{name} has no rows that can be used; give texts with labels")
+    return Examples([row.input for row in kept], [row.target for row in kept], [row.place for row in kept], notes)
 
 
 def _note_of_names(examples: Examples) -> list[str]:
