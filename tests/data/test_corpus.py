@@ -174,7 +174,8 @@ def test_settings_out_of_range(settings: dict[str, Any]) -> None:
 
 def test_settings_survive_a_file() -> None:
     assert DataConfig(valid="0.25").valid == 0.25
-    assert as_mapping(DataConfig().resolved()) == {"source": "counting", "tokenizer": "word", "valid": 0.2}
+    rest = {"balance": 0.0, "skip_bad": False}
+    assert as_mapping(DataConfig().resolved()) == {"source": "counting", "tokenizer": "word", "valid": 0.2, **rest}
     config = DataConfig(source="x.txt", valid="valid.txt", vocab=300).resolved()
     assert config.tokenizer == "char"
     assert from_mapping(DataConfig, as_mapping(config)) == config

@@ -187,6 +187,37 @@ def test_misspelled_words_and_spelling_bits():
     assert bits == pytest.approx(2 * 3 * math.log2(3))  # two words of three symbols, each a third of all
 
 
+def test_conditioned_names(run_example, tmp_path):
+    for part, count in (("train", 24), ("test", 6)):
+        rows = [
+            f"{letter * (n % 4 + 2)}\t{label}\n" for label, letter in (("A", "a"), ("B", "b")) for n in range(count)
+        ]
+        (tmp_path / f"{part}.tsv").write_text("".join(rows))
+    arguments = ("--count", "5", "--temperatures", "1", "0.5", "--json", "numbers.json")
+    out = run_example("conditioned_names.py", "train.tsv", "test.tsv", *arguments)
+    table, names = out.split("\n\n")[-2:]
+    assert [line.split()[0] for line in table.strip().splitlines()] == ["temperature", "1.0", "0.5", "real", "whatever"]
+    assert [line.split()[0] for line in names.strip().splitlines()] == ["A", "B"]
+    numbers = json.loads((tmp_path / "numbers.json").read_text())["0.5"]
+    assert numbers["agreement"] == pytest.approx(sum(numbers["by language"].values()) / 2)
+    assert 0 <= numbers["new"] <= 1
+
+
+def test_a_judge_who_is_told_that_languages_are_equally_likely_divides_by_their_shares():
+    example = runpy.run_path(str(EXAMPLES / "conditioned_names.py"))
+
+    class Classifier:
+        target = type("Target", (), {"names": ["rare", "common"]})
+
+        def predict(self, texts):
+            return [type("Answer", (), {"probabilities": np.array([0.3, 0.7])}) for _ in texts]
+
+    judge = example["Judge"](Classifier(), {"rare": ["x"], "common": ["y"] * 9})
+    names = {"rare": ["a", "b", " "], "common": ["c"]}
+    assert judge.agreements(names) == {"rare": pytest.approx(2 / 3), "common": 0}
+    assert judge.agreements(names, told=False) == {"rare": 0, "common": 1}
+
+
 def rows_of(path):
     return [tuple(line.split("\t")) for line in path.read_text(encoding="utf-8").splitlines()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def command(
         return
     if beam is not None:
         raise ConfigError("--beam is for tasks that write texts, and a language model is measured on a text; drop it")
-    tokens = _tokens(loaded, corpus, part)
+    tokens = _tokens(loaded, corpus, part, skip_bad)
     with progress_bar("evaluating") as progress:
         reading = {} if reset_every is None else {"reset_every": reset_every}
         score, used = adapts.measure(loaded, tokens, progress=progress, batch=batch, warmup=warmup, **reading)
@@ -147,8 +148,8 @@ def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_j
         print_assessment(assessment)
 
 
-def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
-    from recurra.data import Corpus, DataConfig
+def _tokens(run: Run, source: str | None, part: str | None, skip_bad: bool) -> Tokens:
+    from recurra.data import Corpus
 
     if part == "test":
         raise ConfigError("a text has no test part; give the file to test on")
@@ -161,7 +162,8 @@ def _tokens(run: Run, source: str | None, part: str | None) -> Tokens:
         if part != "all" and isinstance(run.config.data.valid, str):
             raise ConfigError("the run was validated on a file of its own, so a text has no parts; leave out --part")
         valid = 0.0 if part == "all" else run.config.data.resolved().valid
-        corpus = Corpus.build(DataConfig(source=source, valid=valid), tokenizer=run.tokenizer)
+        config = replace(run.config.data, source=source, valid=valid, skip_bad=skip_bad)
+        corpus = Corpus.build(config, tokenizer=run.tokenizer)
         for note in corpus.notes:
             print(note, file=sys.stderr)
     tokens: Tokens = corpus.valid if part == "valid" else corpus.train

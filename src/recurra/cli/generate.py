@@ -31,6 +31,9 @@ Examples:
 @run_argument
 @click.option("--prompt", help="Text to continue. [default: a fresh start]")
 @click.option("--prompt-file", type=click.Path(), help="The same from a file, - for stdin.")
+@click.option(
+    "--condition", metavar="LABEL", help="Write as texts with this label, for a run trained with --condition."
+)
 @click.option("--tokens", default=200, show_default=True, help="How many tokens to make at most.")
 @click.option("--temperature", type=float, help="Below 1 bolder, above 1 wilder. [default: 1]")
 @click.option("--top-k", type=int, help="Draw from the K most likely tokens only.")
@@ -57,6 +60,7 @@ def command(
     run: str,
     prompt: str | None,
     prompt_file: str | None,
+    condition: str | None,
     tokens: int,
     stop: tuple[str, ...],
     seed: int,
@@ -84,6 +88,8 @@ def command(
         print(note, file=sys.stderr)
     model = behind_cache(loaded.model, cache)
     settings = {name: value for name, value in given.items() if value is not None}
+    if condition is not None:
+        settings["condition"] = condition
     if json_schema is not None:
         settings["json_schema"] = _schema(json_schema)
     if beam is not None:
@@ -98,7 +104,7 @@ def command(
         return
     made = generate_texts(model, text, samples=samples, tokens=tokens, seed=seed, stop=stop, **settings)
     if as_json:
-        print_json({"prompt": text, "samples": made})
+        print_json({"prompt": text, **({"condition": condition} if condition else {}), "samples": made})
         return
     for number, sample in enumerate(made, 1):
         click.echo(f"--- {number}\n{sample}")

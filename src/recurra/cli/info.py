@@ -8,6 +8,8 @@ import click
 
 from recurra.cli.options import debug_option, json_option, print_json, run_argument, trust_options
 
+MOST_NAMES = 30
+
 
 @click.command("info", epilog="\b\nExample:\n  recurra info runs/shakespeare-lstm")
 @run_argument
@@ -47,8 +49,13 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         facts["best"] = f"{_numbers(best)} at epoch {best['epoch']}, step {best['step']}"
     for name, value in facts.items():
         if value is not None:
-            shown = f"{value:,}" if isinstance(value, int) else value
+            shown = f"{value:,}" if isinstance(value, int) else _listed(value) if isinstance(value, list) else value
             click.echo(f"{name.replace('_', ' '):<16}{shown}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES:,} others" if len(names) > MOST_NAMES else ""
+    return f"{len(names):,}: {', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _numbers(row: dict[str, Any]) -> str:

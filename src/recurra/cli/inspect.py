@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,9 +86,9 @@ def command(
 
 def _read(run: Run, source: str) -> Tokens:
     """Return the tokens of a text by the run's own tokenizer."""
-    from recurra.data import Corpus, DataConfig
+    from recurra.data import Corpus
 
-    corpus = Corpus.build(DataConfig(source=source, valid=0.0), tokenizer=run.tokenizer)
+    corpus = Corpus.build(replace(run.config.data, source=source, valid=0.0), tokenizer=run.tokenizer)
     for note in corpus.notes:
         print(note, file=sys.stderr)
     return corpus.train

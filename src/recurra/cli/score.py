@@ -78,6 +78,8 @@ def command(
     if as_json and form not in (None, "jsonl"):
         raise ConfigError(f"--json and --format {form} contradict each other; give one of them")
     loaded = load_language_model(run, cell=cell, trust=trust)
+    if loaded.tokenizer.labels:
+        raise ConfigError(f"{run} was trained on labelled texts, which are scored by recurra evaluate {run} TABLE")
     scorer = TextScorer(
         behind_cache(loaded.model, cache),
         per=per,

@@ -31,6 +31,8 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("recurrent-init", str, "The same of recurrent weights."),
     ("tokenizer", str, "char, byte, word or bpe."),
     ("vocab", int, "Largest vocabulary, for char, word and bpe."),
+    ("condition", str, "Column of labels, by name or number: learn to write what is in a table, given its label."),
+    ("balance", float, "Repeat texts of rare labels: 0 not at all, 1 until all labels have equally many."),
     ("partition", str, "sequential: carry the state; random: shuffled windows that start afresh."),
     ("shuffle/no-shuffle", bool, "Draw the windows' order, or the stream's beginning, anew in every epoch."),
     ("batch", int, "Rows read side by side."),
@@ -64,7 +66,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
 
 
 EXAMPLES_SETTINGS: tuple[tuple[str, Any, str], ...] = (
-    ("input", str, "Column to read. [default: by its name, or the first]"),
+    ("input", str, "Column to read, also of texts with --condition. [default: by its name, or the first]"),
     ("target", str, "Column to learn or to forecast; of series also several, a,b. [default: by its name, or the last]"),
     ("target-tokenizer", str, "Tokenizer of texts that are written."),
     ("target-vocab", int, "Largest vocabulary of texts that are written."),

@@ -27,6 +27,7 @@ Examples:
   recurra train ptb.train.txt --valid ptb.valid.txt --tokenizer word --tie
   recurra train counting --recipe counting-7
   recurra train wells.txt --from runs/tolstoy-lstm
+  recurra train names.tsv --condition language
   recurra train --resume runs/shakespeare-lstm
   recurra train --task classify reviews.tsv --bidirectional
   recurra train --task translate pairs.tsv --attention dot
@@ -68,6 +69,9 @@ def command(
 
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
     and the path of the run, which every other command reads.
+
+    With --condition CORPUS is a table, .tsv, .csv or .jsonl, of texts and their labels; `generate --condition LABEL`
+    then writes texts with that label.
 
     \b
     With --task it learns something else, from
@@ -268,11 +272,11 @@ def _summarise(run: Run, as_json: bool) -> None:
 
 
 def _summarise_language(run: Run, as_json: bool) -> None:
-    from recurra.training import printable, validate
+    from recurra.training import printable, sample_text, validate
 
     with progress_bar("validating") as progress:
         score = validate(run.model, run.data.valid, run.config.training, exact=True, progress=progress)
-    sample = run.model.generate(tokens=200, seed=run.config.training.seed, temperature=0.8)
+    sample = sample_text(run.model, tokens=200, seed=run.config.training.seed)
     if as_json:
         numbers = {} if score is None else score.as_mapping()
         print_json({"run": str(run.path), **numbers, "sample": sample, "verdict": run.verdict})

@@ -1,12 +1,13 @@
 """Corpora, tokenizers, the token store, partitioning into streams; examples and series."""
 
-from recurra.data.corpus import BUILT_IN, Corpus, DataConfig
+from recurra.data.config import BUILT_IN, DataConfig
+from recurra.data.corpus import Corpus
 from recurra.data.examples import Dataset, DatasetConfig, Examples
 from recurra.data.pieces import Pieces, TextDecoder, follow, read_pieces
 from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
 from recurra.data.store import Tokens
 from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
-from recurra.data.tokenizers import KINDS, Tokenizer, Unseen, build_tokenizer, check_seen, load_tokenizer
+from recurra.data.tokenizers import KINDS, Tokenizer, Unseen, build_tokenizer, check_seen, load_tokenizer, nearest_label
 
 __all__ = [
     "BUILT_IN",
@@ -35,5 +36,6 @@ __all__ = [
     "check_seen",
     "follow",
     "load_tokenizer",
+    "nearest_label",
     "read_pieces",
 ]

@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recurra.config import as_mapping, check_at_least, check_choice, from_mapping
-from recurra.data import counting
+from recurra.config import as_mapping, from_mapping
+from recurra.data import counting, labelled
+from recurra.data.config import BUILT_IN, DataConfig
+from recurra.data.examples.examples import Examples
+from recurra.data.examples.tables import Columns
 from recurra.data.store import FORMAT, Tokens, new_folder
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
-from recurra.data.tokenizers import KINDS, Tokenizer, build_tokenizer, check_seen, load_tokenizer
+from recurra.data.tokenizers import Tokenizer, build_tokenizer, check_seen, load_tokenizer, with_labels
 from recurra.errors import ConfigError, CorpusError
 
-__all__ = ["BUILT_IN", "Corpus", "DataConfig"]
-
-BUILT_IN = (counting.NAME,)
-MAX_VOCAB = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Where a corpus comes from and how it becomes tokens.
-
-    Args:
-        source: a text file, a folder of text files, ``-`` for standard input, or the built-in ``counting``.
-        tokenizer: char, byte, word or bpe. Default: word for counting, else char.
-        vocab: largest number of tokens. Default: 2048 for bpe, without limit for char and word.
-        valid: the validation part: a fraction, taken from the end, or a file or folder. Default: 0.1; 0.2 for counting.
-            0 leaves the validation part empty.
-    """
-
-    source: str = counting.NAME
-    tokenizer: str | None = None
-    vocab: int | None = None
-    valid: float | str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.valid, int | str):
-            with contextlib.suppress(ValueError):  # otherwise it is the name of a file
-                object.__setattr__(self, "valid", float(self.valid))
-        check_choice(KINDS, tokenizer=self.tokenizer)
-        check_at_least(2, vocab=self.vocab)
-        if self.vocab is not None and self.vocab > MAX_VOCAB:
-            raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
-        if isinstance(self.valid, float) and not 0 <= self.valid < 1:
-            raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
-
-    def resolved(self) -> DataConfig:
-        """Return a copy in which the defaults that depend on the source are filled in."""
-        built_in = self.source in BUILT_IN
-        tokenizer = self.tokenizer or ("word" if built_in else "char")
-        valid = (counting.VALID_FRACTION if built_in else 0.1) if self.valid is None else self.valid
-        return replace(self, tokenizer=tokenizer, valid=valid)
+__all__ = ["Corpus"]
 
 
 class Corpus:
@@ -101,6 +64,15 @@ class Corpus:
         Raises: CorpusError if the text cannot be used; VocabularyError if most of a part is unseen.
         """
         config = config.resolved()
+        if config.condition is not None:
+            if config.source in BUILT_IN:
+                raise ConfigError(f"'condition' needs a table of labelled texts, not {config.source}; give a file")
+            columns = Columns(config.input, config.condition)
+            examples = labelled.read_labelled(config.source, columns, skip_bad=config.skip_bad)
+            held = None
+            if isinstance(config.valid, str):
+                held = labelled.read_labelled(config.valid, columns, skip_bad=config.skip_bad)
+            return cls._assemble_labelled(_name_of(config.source), examples, held, config, tokenizer, grow=grow)
         raw = (tokenizer.kind if tokenizer else config.tokenizer) == "byte"
         if config.source not in BUILT_IN:
             documents = read_documents(config.source, raw=raw)
@@ -119,16 +91,19 @@ class Corpus:
         vocab: int | None = None,
         valid: float | str | os.PathLike[str] = 0.1,
         grow: bool = False,
+        **table: Any,
     ) -> Corpus:
         """Read a text file, a folder of text files (each a document), or ``-`` for standard input.
 
         Args:
             tokenizer: a kind, or the tokenizer of an earlier run.
             grow: let that tokenizer grow by what the training part has and it lacks.
+            table: `condition`, `input`, `balance` and `skip_bad` of `DataConfig`, to read a table of labelled texts.
         """
         source = os.path.join(".", path) if path in BUILT_IN else os.fspath(path)
         kind, given = _kind_and_tokenizer(tokenizer, grow)
-        config = DataConfig(source=source, tokenizer=kind, vocab=vocab, valid=_fraction_or_path(valid))
+        settings = {"source": source, "tokenizer": kind, "valid": _fraction_or_path(valid), **table}
+        config = from_mapping(DataConfig, settings if vocab is None else {**settings, "vocab": vocab})
         return cls.build(config, tokenizer=given, grow=grow)
 
     @classmethod
@@ -154,6 +129,33 @@ class Corpus:
         """Take any bytes from memory, each of them a token."""
         config = DataConfig(source=name, tokenizer="byte", valid=_fraction_or_path(valid))
         return cls._assemble(name, Documents([data], []), config)
+
+    @classmethod
+    def from_examples(
+        cls,
+        examples: Examples,
+        *,
+        tokenizer: str = "char",
+        vocab: int | None = None,
+        valid: float | Examples = 0.1,
+        balance: float = 0.0,
+        name: str = "examples",
+    ) -> Corpus:
+        """Take labelled texts from memory: inputs are the texts, targets the labels that come before them.
+
+        Args:
+            valid: a fraction of each label's texts to validate with, or examples of their own.
+            balance: how often texts of rare labels are repeated, as in `DataConfig`.
+        Raises: DataError if one has no text or no label, or there is one label only.
+        """
+        held = None
+        if isinstance(valid, Examples):
+            held = labelled.check_labels(valid, f"the validation part of {name}")
+        fraction = 0.0 if isinstance(valid, Examples) else float(valid)
+        config = DataConfig(
+            source=name, tokenizer=tokenizer, vocab=vocab, valid=fraction, condition="label", balance=balance
+        )
+        return cls._assemble_labelled(name, labelled.check_labels(examples, name), held, config)
 
     @classmethod
     def counting(cls) -> Corpus:
@@ -185,15 +187,74 @@ class Corpus:
             train, valid = split_documents(texts, cut, whole_words=kind in ("word", "bpe"))
         torn = not isinstance(config.valid, str) and len(train) + len(valid) > len(texts)
         several = len(texts) > 1 or len(valid) > 1
+        return cls._complete(name, (train, valid), config, tokenizer, notes, several=several, torn=torn, grow=grow)
+
+    @classmethod
+    def _assemble_labelled(
+        cls,
+        name: str,
+        examples: Examples,
+        valid: Examples | None,
+        config: DataConfig,
+        tokenizer: Tokenizer | None = None,
+        *,
+        grow: bool = False,
+    ) -> Corpus:
+        """Split off a validation part unless there is one, find the labels in the rest, and tokenise both."""
+        notes, drawn = [*examples.notes, *(valid.notes if valid else ())], valid is None
+        if valid is None:
+            fraction = config.valid if isinstance(config.valid, float) else 0.0
+            examples, valid = labelled.split_labelled(examples, fraction, name)
+        known = set(examples.targets or ()) if tokenizer is None else set(tokenizer.labels)
+        train = labelled.with_known_labels(examples, known, notes, skip_bad=config.skip_bad)
+        valid = labelled.with_known_labels(valid, known, notes, skip_bad=config.skip_bad or drawn)
+        kind = tokenizer.kind if tokenizer else config.tokenizer
+        texts = [[text.encode() if kind == "byte" else text for text in part.inputs] for part in (train, valid)]
+        labels = [part.targets or [] for part in (train, valid)]
+        return cls._complete(
+            name, (texts[0], texts[1]), config, tokenizer, notes, several=True, grow=grow, labels=labels
+        )
+
+    @classmethod
+    def _complete(
+        cls,
+        name: str,
+        parts: tuple[Sequence[Text], Sequence[Text]],
+        config: DataConfig,
+        tokenizer: Tokenizer | None,
+        notes: list[str],
+        *,
+        several: bool,
+        torn: bool = False,
+        grow: bool = False,
+        labels: Sequence[Sequence[str]] = (),
+    ) -> Corpus:
+        """Make the vocabulary from the first part, and tokenise both.
+
+        Args:
+            several: there is more than one document.
+            torn: the last document of the first part goes on in the second.
+            labels: of the documents of both parts, where they have some.
+        """
+        train, valid = parts
+        texts, is_training = [_strings(part) for part in parts], tokenizer is None or grow
         if tokenizer and grow:
-            tokenizer = tokenizer.grown(_strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
+            tokenizer = tokenizer.grown(texts[0], valid=texts[1], vocab=config.vocab, end=several)
         if tokenizer:
             notes = notes + _lines(
                 check_seen(tokenizer, train, f"the training part of {name}" if config.valid else name)
             )
         else:
-            tokenizer = build_tokenizer(kind, _strings(train), valid=_strings(valid), vocab=config.vocab, end=several)
-        training, validation = _tokenise(train, tokenizer, torn), _tokenise(valid, tokenizer)
+            kind = config.tokenizer or "char"
+            tokenizer = build_tokenizer(kind, texts[0], valid=texts[1], vocab=config.vocab, end=several)
+            if labels:
+                tokenizer = with_labels(tokenizer, labelled.find_labels(labels[0], name))
+        if labels and is_training:
+            order = labelled.training_order(labels[0], config.balance)
+            train, labels = [train[n] for n in order], ([labels[0][n] for n in order], labels[1])
+        before = labels or (None, None)
+        training = _tokenise(train, tokenizer, torn, labels=before[0])
+        validation = _tokenise(valid, tokenizer, labels=before[1])
         if len(training) < 2 or len(validation) == 1:
             raise CorpusError(
                 f"{name} gives {len(training)} + {len(validation)} tokens to train and to validate with; each part "
@@ -242,19 +303,25 @@ class Corpus:
         return cls(name, tokenizer, train, valid, config, notes)
 
 
-def _tokenise(texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False) -> Tokens:
-    """Encode documents; each but a single or torn one is closed by the end of text."""
+def _tokenise(
+    texts: Sequence[Text], tokenizer: Tokenizer, torn: bool = False, *, labels: Sequence[str] | None = None
+) -> Tokens:
+    """Encode documents; each but a single or torn one is closed by the end of text. Labels stand before them."""
     parts, starts, position = [], [0], 0
-    ends = tokenizer.end is not None and len(texts) + torn > 1
+    ends = tokenizer.end is not None and (labels is not None or len(texts) + torn > 1)
     for number, text in enumerate(texts):
         ids = tokenizer.encode(text)
         closed = ends and not (torn and number == len(texts) - 1)
-        parts += [ids, np.array([tokenizer.end], np.int32)] if closed else [ids]
-        position += len(ids) + closed
+        before = [] if labels is None else [np.array([tokenizer.labels[labels[number]]], np.int32)]
+        parts += [*before, ids, np.array([tokenizer.end], np.int32)] if closed else [ids]
+        position += len(before) + len(ids) + closed
         starts.append(position)
-    documents = starts[:-1] if ends else [0]
     return Tokens.in_scratch(
-        parts, vocab=len(tokenizer), documents=documents or [0], num_chars=_num_chars(texts, tokenizer)
+        parts,
+        vocab=len(tokenizer),
+        documents=starts[:-1] if ends and texts else [0],
+        num_chars=_num_chars(texts, tokenizer),
+        labelled=labels is not None,
     )
 
 

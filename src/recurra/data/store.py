@@ -32,14 +32,20 @@ class Tokens:
         documents: ascending positions at which documents start, the first of them 0. Each but the last document
             ends with an end of text.
         num_chars: characters that the tokens stand for, if known.
+        labelled: each document begins with its label, which is read but never predicted.
     """
 
     def __init__(
-        self, ids: NDArray[Any], documents: Sequence[int] | NDArray[Any] = (0,), num_chars: int | None = None
+        self,
+        ids: NDArray[Any],
+        documents: Sequence[int] | NDArray[Any] = (0,),
+        num_chars: int | None = None,
+        labelled: bool = False,
     ) -> None:
         self.ids = ids
         self.documents: NDArray[np.int64] = np.asarray(documents, np.int64)
         self.num_chars = num_chars
+        self.labelled = labelled
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,7 +55,13 @@ class Tokens:
 
     @classmethod
     def in_scratch(
-        cls, parts: Sequence[NDArray[Any]], *, vocab: int, documents: Sequence[int] = (0,), num_chars: int | None = None
+        cls,
+        parts: Sequence[NDArray[Any]],
+        *,
+        vocab: int,
+        documents: Sequence[int] = (0,),
+        num_chars: int | None = None,
+        labelled: bool = False,
     ) -> Tokens:
         """Hold the concatenation of `parts` in a nameless temporary file that goes when it is no longer used.
 
@@ -57,13 +69,13 @@ class Tokens:
         """
         dtype = _dtype_for(vocab)
         if not any(map(len, parts)):
-            return cls(np.zeros(0, dtype), documents, num_chars)
+            return cls(np.zeros(0, dtype), documents, num_chars, labelled)
         try:
             with tempfile.TemporaryFile(prefix="recurra-") as file:
                 for part in parts:
                     file.write(part.astype(dtype).data)
                 file.flush()
-                return cls(np.memmap(file, dtype, "r"), documents, num_chars)
+                return cls(np.memmap(file, dtype, "r"), documents, num_chars, labelled)
         except OSError as error:
             folder = tempfile.gettempdir()
             raise CorpusError(
@@ -85,6 +97,7 @@ class Tokens:
             "shards": [{"file": SHARD, "tokens": len(self), "sha256": hashlib.sha256(data).hexdigest()}],
             "documents": self.documents.tolist(),
             "num_chars": self.num_chars,
+            "labelled": self.labelled,
         }
         _write_synced(folder / "index.json", json.dumps(index, indent=1).encode())
 
@@ -102,8 +115,9 @@ class Tokens:
         except (ValueError, RecursionError):
             raise _damaged(path, "index.json is not JSON") from None
         shard, dtype, tokens = _check_index(path, index)
+        about = index["documents"], index.get("num_chars"), index.get("labelled", False)
         if not tokens:
-            return cls(np.zeros(0, dtype), index["documents"], index.get("num_chars"))
+            return cls(np.zeros(0, dtype), *about)
         try:
             size = shard.stat().st_size
             if size != tokens * dtype.itemsize:
@@ -113,7 +127,7 @@ class Tokens:
             raise _damaged(path, f"{shard.name}: {error.strerror or error}") from None
         if verify and hashlib.sha256(ids.data).hexdigest() != index["shards"][0]["sha256"]:
             raise _damaged(path, f"the digest of {shard.name} does not match index.json")
-        return cls(ids, index["documents"], index.get("num_chars"))
+        return cls(ids, *about)
 
 
 @contextlib.contextmanager
@@ -167,6 +181,7 @@ def _check_index(path: Path, index: Any) -> tuple[Path, np.dtype[Any], int]:
             and documents[:1] == [0]
             and documents[-1] <= tokens
             and isinstance(index.get("num_chars"), int | None)
+            and isinstance(index.get("labelled", False), bool)
         )
     except (KeyError, TypeError, ValueError, IndexError):
         sound = False

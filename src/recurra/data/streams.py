@@ -63,8 +63,9 @@ class Stream(Sequence[Batch]):
             raise CorpusError(f"a stream needs at least 1 row and 1 step, not {rows} rows of {span}; raise them")
         self.num_tokens, self.span = len(tokens), span
         self._ids = np.asarray(tokens.ids)
-        # A document ends with its end of text, which as an input begins the next one.
-        self._starts: Positions = np.concatenate([[0], tokens.documents[tokens.documents > 0] - 1])
+        # A document ends with its end of text, which as an input begins the next one, unless that has a label to begin.
+        self._labelled, later = tokens.labelled, tokens.documents[tokens.documents > 0]
+        self._starts: Positions = np.concatenate([[0], later if self._labelled else later - 1])
 
     @abstractmethod
     def _window(self, k: int) -> Batch:
@@ -89,11 +90,9 @@ class Stream(Sequence[Batch]):
         steps = np.arange(len(counted))[:, None]
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
-        targets = np.where(counted & (after != 0), self._ids[after].astype(np.int64), NOTHING)
-        reset = positions == 0
-        if len(self._starts) > 1:
-            nearest = np.searchsorted(self._starts, positions, side="right") - 1
-            reset = self._starts[nearest] == positions
+        counted = counted & (~self._begins(after) if self._labelled else after != 0)
+        targets = np.where(counted, self._ids[after].astype(np.int64), NOTHING)
+        reset = self._begins(positions)
         if fresh:
             reset[0] = True
         return Batch(
@@ -105,6 +104,13 @@ class Stream(Sequence[Batch]):
             following=torch.from_numpy((begin + advance) % self.num_tokens),
             advance=advance,
         )
+
+    def _begins(self, positions: Positions) -> NDArray[np.bool_]:
+        """Tell which positions are those at which a document begins to be read."""
+        if len(self._starts) == 1:
+            return np.equal(positions, 0)
+        nearest = np.searchsorted(self._starts, positions, side="right") - 1
+        return np.equal(self._starts[nearest], positions)
 
 
 class SequentialStream(Stream):

@@ -80,20 +80,23 @@ def evaluate(
 ) -> Score:
     """Score a text as one stream with its state carried: the result depends on nothing but model and text.
 
-    Every token but the first is predicted exactly once.
+    Every token but the first is predicted exactly once; of labelled texts, every token but the labels.
 
     Args:
         batch: rows to cut the text into, for speed; each row but the first starts from a fresh state.
         warmup: tokens before its own that each such row reads first, uncounted.
         reset_every: forget the state after every so many tokens, to see what carrying it is worth.
         progress: called with (windows done, windows in all).
-    Raises: CorpusError if the text is too short to predict anything; ConfigError for options that exclude each other.
+    Raises: CorpusError if the text is too short to predict anything; ConfigError for options that exclude each other,
+        or for `reset_every` where it would forget the labels of texts.
     """
     span = max(1, MAX_TOKENS_AT_ONCE // batch)
     if not isinstance(tokens, Tokens):
         raise CorpusError(f"a model is evaluated on tokens, such as corpus.valid, not on a {type(tokens).__name__}")
     if reset_every is not None and (batch > 1 or warmup):
         raise ConfigError("reset_every already reads many pieces side by side; leave out batch and warmup")
+    if reset_every is not None and tokens.labelled:
+        raise ConfigError("reset_every forgets the labels of texts, too; leave it out")
     if reset_every is None:
         stream: Sequence[Batch] = SequentialStream(tokens, rows=batch, span=span, warmup=warmup)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,13 +180,11 @@ class CachedLanguageModel:
         """Read one token per row: token (B,) int64 and B rows -> ln p (B, V), next state."""
         return self.prefill(token.unsqueeze(0), state)
 
-    def generate(
-        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **sampling: Any
-    ) -> str:
+    def generate(self, prompt: str = "", **settings: Any) -> str:
         """Continue a prompt; as `LanguageModel.generate`."""
         from recurra.models.generation import generate_text
 
-        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **sampling))
+        return "".join(generate_text(self, prompt, **settings))
 
 
 class _Window:

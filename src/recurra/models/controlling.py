@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recurra.config import check_at_least, from_mapping
-from recurra.decoding import BannedTexts, Constraint, Control, Forced, RepetitionPenalty, pattern_of_schema
+from recurra.decoding import Banned, BannedTexts, Constraint, Control, Forced, RepetitionPenalty, pattern_of_schema
 from recurra.errors import ConfigError, VocabularyError, nearest
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def make_controls(
     pieces = [vocabulary.decode_bytes([token]) for token in range(len(vocabulary))]
     ban = [wishes.ban] if isinstance(wishes.ban, str) else list(wishes.ban)
     forced = _forced_ids(model, wishes.force or "", tokens)
-    made: list[Control] = []
+    # No text goes on with a label.
+    made: list[Control] = [Banned(list(vocabulary.labels.values()))] if vocabulary.labels else []
     if wishes.repetition_penalty is not None:
         made.append(RepetitionPenalty(wishes.repetition_penalty, len(vocabulary)))
     made.extend(controls)

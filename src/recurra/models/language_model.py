@@ -211,19 +211,29 @@ class LanguageModel(nn.Module):
         return layers_from_top(self)
 
     def generate(
-        self, prompt: str = "", *, tokens: int = 200, seed: int = 0, stop: str | Sequence[str] = (), **settings: Any
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 200,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        condition: str | None = None,
+        **settings: Any,
     ) -> str:
         """Continue a prompt with up to `tokens` tokens and return the continuation.
 
         Args:
             stop: a text, or several, at which to stop; they are not part of the result.
+            condition: the label of the text, which a model of labelled texts must be told.
             settings: those of `recurra.decoding.Sampler`: temperature, top_k, top_p, min_p, typical, greedy; of
                 `recurra.models.Wishes`: repetition_penalty, ban, force, regex, json_schema; and controls of your own.
-        Raises: VocabularyError for a prompt with symbols that the vocabulary does not hold.
+        Raises: VocabularyError for a prompt with symbols, or a label, that the vocabulary does not hold; ConfigError
+            where a label is missing.
         """
         from recurra.models.generation import generate_text
 
-        return "".join(generate_text(self, prompt, tokens=tokens, seed=seed, stop=stop, **settings))
+        settings = {"tokens": tokens, "seed": seed, "stop": stop, "condition": condition, **settings}
+        return "".join(generate_text(self, prompt, **settings))
 
 
 @torch.no_grad()

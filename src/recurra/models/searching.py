@@ -41,6 +41,7 @@ def search_texts(
     width: int,
     tokens: int = 200,
     stop: str | Sequence[str] = (),
+    condition: str | None = None,
     controls: Sequence[Control] = (),
     **settings: Any,
 ) -> list[Found]:
@@ -51,6 +52,7 @@ def search_texts(
         width: of the beam.
         tokens: most tokens of a continuation.
         stop: a text, or several, that end a continuation; they are no part of the result.
+        condition: the label of the text, which a model of labelled texts must be told.
         controls: of your own; what they add behind the vocabulary ends a continuation.
         settings: further ones of `recurra.decoding.Beam`: length_penalty, groups, diversity, best; and those of
             `recurra.models.Wishes`.
@@ -71,7 +73,7 @@ def search_texts(
         (found,) = beam_search(
             controlled.step,
             model.zero_state(1),
-            read_prompt(model, prompt),
+            read_prompt(model, prompt, condition),
             tokens=tokens,
             prefill=controlled.prefill,
             finished=reader.has_ended,

@@ -1,4 +1,4 @@
-"""Characters and words of books and newspapers."""
+"""Characters and words of books, newspapers and names."""
 
 from collections.abc import Callable
 
@@ -48,8 +48,22 @@ def time_machine() -> RunConfig:
     )
 
 
+def names_by_language() -> RunConfig:
+    """Write names of 18 languages, each when it is asked for: characters behind the label of their language.
+
+    The table has no names of columns: name, tab, language, as `examples/prepare_tasks.py` makes it.
+    """
+    return RunConfig(
+        recipe="names-by-language",
+        data=DataConfig(source="", tokenizer="char", valid=0.1, condition="2", balance=0.8),
+        model=ModelConfig(cell="lstm", hidden=128, embedding=48, dropout=0.4),
+        training=TrainingConfig(batch=32, backprop="32", lr=4e-3, epochs=5),
+    )
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "shakespeare": shakespeare,
     "ptb-small": ptb_small,
     "time-machine": time_machine,
+    "names-by-language": names_by_language,
 }

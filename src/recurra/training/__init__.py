@@ -2,7 +2,7 @@
 
 from recurra.training.adaptation import FINE_TUNING, adapt, adapted_config
 from recurra.training.config import ExamplesConfig, Origin, RunConfig, TrainingConfig
-from recurra.training.language import validate
+from recurra.training.language import sample_text, validate
 from recurra.training.progress import Reporter, make_reporter, printable
 from recurra.training.run import Run, free_path
 from recurra.training.tasks import TASKS, config_from_mapping, default_config
@@ -25,5 +25,6 @@ __all__ = [
     "free_path",
     "make_reporter",
     "printable",
+    "sample_text",
     "validate",
 ]

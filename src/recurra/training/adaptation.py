@@ -44,6 +44,12 @@ def adapt(run: Run, config: RunConfig) -> tuple[LanguageModel, Corpus]:
             f"{run.path} reads its text as {run.tokenizer.kind}, and cannot go on as {config.data.tokenizer}; "
             f"leave out --tokenizer"
         )
+    if run.tokenizer.labels and config.data.condition is None:
+        raise ConfigError(
+            f"{run.path} writes texts by label; give a table of labelled texts, and its --condition COLUMN"
+        )
+    if config.data.condition is not None and not run.tokenizer.labels:
+        raise ConfigError(f"{run.path} knows no labels, and learns none; leave out --condition")
     model = asdict(config.model)
     check_same_shape(run.config.model, model)
     corpus = Corpus.build(config.data, tokenizer=run.tokenizer, grow=True)

@@ -86,7 +86,11 @@ def test_one_column_is_enough_where_nothing_is_known():
         ("a\nb\n", {}, "t, line 1: no tab in it; write input, tab and target in each line"),
         ("a\tb\n1\t2\n", {"input": "c"}, "t has no column 'c'"),
         ("text\tlabel\n1\t2\n", {"target": "lable"}, "did you mean 'label'"),
-        ("text\tlabel\n1\t2\n", {"target": "lable"}, "(its columns: text, label)"),
+        (
+            "text\tlabel\n1\t2\n",
+            {"target": "lable"},
+            "(its columns: text, label; if these are no names, give a number from 1)",
+        ),
         ("text\ttext\tlabel\n1\t2\t3\n", {}, "t has two columns 'text'; give each a name of its own"),
         ("text\tid\tmood\tdate\n1\t2\t3\t4\n", {}, "t: which column is the target? say --target with one of text, id"),
         ("label\tid\tmood\n1\t2\t3\n", {}, "t: which column is the input? say --input with one of label, id, mood"),

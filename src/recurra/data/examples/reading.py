@@ -20,7 +20,7 @@ from recurra.data.examples.media import is_media, media_input, names_media, read
 from recurra.data.examples.tables import Columns, Row, read_json_lines, read_table
 from recurra.errors import DataError
 
-__all__ = ["Source", "name_of", "read_examples", "read_source"]
+__all__ = ["JSON", "Source", "name_of", "read_examples", "read_source"]
 
 MISSING = {"classify": "no label", "tag": "no labels", "translate": "no text to be written", "caption": "no caption"}
 JSON = frozenset({".jsonl", ".ndjson", ".json"})

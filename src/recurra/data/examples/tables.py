@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Names of the columns to read, None to find them by their names; whether there must be a target."""
+    """The columns to read, by name or number from 1, None to find them by names; whether there must be a target."""
 
     input: str | None = None
     target: str | None = None
@@ -59,7 +59,8 @@ class Columns(NamedTuple):
 def read_table(text: str, name: str, separator: str, columns: Columns) -> list[Row]:
     """Read lines of cells.
 
-    A first line of names, known or asked for, tells which columns to read; without it they are the first and second.
+    A first line of names, known or asked for, tells which columns to read; without it they are the first and second, or
+    those whose numbers are asked for.
 
     Args:
         name: of the table, for messages.
@@ -77,7 +78,7 @@ def read_table(text: str, name: str, separator: str, columns: Columns) -> list[R
         first, second = _choose(names, name, columns)
         filled = filled[1:]
     else:
-        first, second = 0, 1 if len(names) > 1 else None
+        first, second = _numbered(names, name, columns)
         if columns.labelled and second is None:
             kind = "tab" if separator == "\t" else "comma"
             raise DataError(f"{filled[0][1]}: no {kind} in it; write input, {kind} and target in each line")
@@ -148,11 +149,31 @@ def _cell(cells: Sequence[str], column: int | None) -> str | None:
 def _are_names(names: Sequence[str], columns: Columns) -> bool:
     """Whether the first line names columns: it must if some are asked for, unless only inputs are needed."""
     known = {*INPUTS, *TARGETS, *OTHERS}
-    asked = [column for column in (columns.input, columns.target) if column is not None]
+    chosen = [column for column in (columns.input, columns.target) if column is not None]
+    asked = [column for column in chosen if _number(column, names) is None]
     recognised = [each for each in names if each.lower() in known or each in asked]
     if len(names) == 1:  # a single known word may well be an input
         return names[0] in asked
     return (bool(asked) and columns.labelled) or len(recognised) >= 2
+
+
+def _number(asked: str | None, names: Sequence[str]) -> int | None:
+    """Return which column is asked for by its number, from 0; None if it is asked for by name."""
+    numbers = [str(k) for k in range(1, len(names) + 1)]
+    return numbers.index(asked) if asked in numbers and asked not in names else None
+
+
+def _numbered(names: Sequence[str], where: str, columns: Columns) -> tuple[int, int | None]:
+    """Return which columns without names are input and target: where nothing is asked, the first that are left."""
+    first, second = _number(columns.input, names), _number(columns.target, names)
+    if first is not None and first == second:
+        raise DataError(f"{where}: column {first + 1} cannot be both input and target; choose another")
+    left = [k for k in range(len(names)) if k not in (first, second)]
+    if first is None:
+        if not left:
+            raise DataError(f"{where} has no column beside {columns.target}; give lines of at least two")
+        first = left.pop(0)
+    return first, second if second is not None else left[0] if left else None
 
 
 def _choose(names: Sequence[str], where: str, columns: Columns) -> tuple[int, int | None]:
@@ -160,8 +181,12 @@ def _choose(names: Sequence[str], where: str, columns: Columns) -> tuple[int, in
     twice = [each for each, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{where} has two columns '{twice[0]}'; give each a name of its own")
-    target = _find(names, columns.target, TARGETS, where, columns.labelled)
-    input = _find([n for k, n in enumerate(names) if k != target], columns.input, INPUTS, where)
+    numbers = _number(columns.input, names), _number(columns.target, names)
+    asked_input, asked_target = (
+        asked if number is None else names[number] for asked, number in zip(columns[:2], numbers, strict=True)
+    )
+    target = _find(names, asked_target, TARGETS, where, columns.labelled)
+    input = _find([n for k, n in enumerate(names) if k != target], asked_input, INPUTS, where)
     position = None if input is None else names.index([n for k, n in enumerate(names) if k != target][input])
     others = [k for k in range(len(names)) if k not in (target, position)]
     if position is None and (len(others) == 1 or target is None):
@@ -180,7 +205,10 @@ def _find(names: Sequence[str], asked: str | None, known: Sequence[str], where: 
             return names.index(asked)
         if not needed:
             return None
-        raise DataError(f"{where} has no column '{asked}'{nearest(asked, names)} (its columns: {', '.join(names)})")
+        raise DataError(
+            f"{where} has no column '{asked}'{nearest(asked, names)} "
+            f"(its columns: {', '.join(names)}; if these are no names, give a number from 1)"
+        )
     small = [each.lower() for each in names]
     return next((small.index(each) for each in known if each in small), None)
 

@@ -14,6 +14,7 @@ from recurra.config import check_choice
 from recurra.data.tokenizers.base import END_OF_LINE, END_OF_TEXT, UNKNOWN, Tokenizer, Unseen, check_seen
 from recurra.data.tokenizers.byte_level import BpeTokenizer, ByteTokenizer
 from recurra.data.tokenizers.characters import CharTokenizer
+from recurra.data.tokenizers.labels import nearest_label, with_labels
 from recurra.data.tokenizers.words import WordTokenizer
 from recurra.errors import ConfigError, VocabularyError
 
@@ -31,6 +32,8 @@ __all__ = [
     "build_tokenizer",
     "check_seen",
     "load_tokenizer",
+    "nearest_label",
+    "with_labels",
 ]
 
 KINDS: dict[str, type[Tokenizer]] = {

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 
 from recurra.data.tokenizers.growing import new_names
+from recurra.data.tokenizers.labels import label_of
 from recurra.errors import ConfigError, VocabularyError
 
 __all__ = ["END_OF_LINE", "END_OF_TEXT", "UNKNOWN", "Ids", "Tokenizer", "Unseen", "check_seen"]
@@ -40,6 +41,7 @@ class Tokenizer(ABC):
         names: every token as it stands in the vocabulary.
         unknown: id that unseen symbols become, ``<unk>``; None if they are left out.
         end: id that ends a document, ``<eot>``; None in a vocabulary of one document.
+        labels: ids of what texts are conditioned on, by label; as text they are empty.
     """
 
     kind: ClassVar[str]
@@ -54,7 +56,9 @@ class Tokenizer(ABC):
         self.names = list(self.ids)
         self.unknown = self.ids.get(UNKNOWN) if self.can_miss else None
         self.end = self.ids.get(END_OF_TEXT)
-        self._pieces = [self._piece(name) for name in self.names]
+        named = ((label_of(name), i) for name, i in self.ids.items())
+        self.labels: dict[str, int] = {label: i for label, i in named if label is not None}
+        self._pieces = [b"" if label_of(name) is not None else self._piece(name) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,9 +110,11 @@ class Tokenizer(ABC):
 
     def symbol(self, token: int) -> str:
         """Return a printable name: spaces are shown as ␣, control characters and stray bytes escaped."""
-        shown = self._pieces[token].decode("utf-8", "backslashreplace")
+        label = label_of(self.names[token]) is not None
+        shown = self.names[token] if label else self._pieces[token].decode("utf-8", "backslashreplace")
         return "".join(
-            "␣" if c == " " else c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown
+            "␣" if c == " " and not label else c if c.isprintable() else c.encode("unicode_escape").decode()
+            for c in shown
         )
 
     @property

@@ -17,6 +17,7 @@ from recurra.models import LanguageModel, ModelConfig
 from recurra.state import from_named, num_bytes
 from recurra.training.config import RunConfig, TrainingConfig
 from recurra.training.language.objective import check_policy, objective
+from recurra.training.language.samples import sample_text
 from recurra.training.language.streams import count_steps, make_stream
 from recurra.training.language.validation import validate
 from recurra.training.layers import Layers
@@ -77,8 +78,10 @@ class LanguageTask(Task):
     @classmethod
     def facts(cls, run: Run) -> dict[str, Any]:
         """Vocabulary, corpus and the size of the state."""
+        labels = {"labels": list(run.tokenizer.labels)} if run.tokenizer.labels else {}
         return {
             "vocabulary": len(run.tokenizer),
+            **labels,
             "tokenizer": run.tokenizer.kind,
             "corpus": run.config.data.source,
             "train_tokens": len(run.data.train),
@@ -87,9 +90,11 @@ class LanguageTask(Task):
         }
 
     def check(self) -> None:
-        """Raise ConfigError if the model has another vocabulary than the corpus."""
+        """Raise ConfigError if the model has another vocabulary than the corpus, or windows would lose labels."""
         if self.model.vocabulary.digest != self.data.vocabulary.digest:
             raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
+        if self.data.train.labelled and self.config.partition == "random":
+            raise ConfigError("random windows cut texts off their labels; with 'condition' take partition 'sequential'")
 
     def prepare(self, fresh: bool) -> str | None:
         """Find out what the backend "auto" is here, and check the policy of back-propagation.
@@ -169,7 +174,7 @@ class LanguageTask(Task):
 
     def sample(self, number: int) -> str:
         """Generate a text."""
-        return self.model.generate(tokens=SAMPLE_TOKENS, seed=self.config.seed + number, temperature=0.8)
+        return sample_text(self.model, tokens=SAMPLE_TOKENS, seed=self.config.seed + number, number=number)
 
 
 def _bits(loss_nats: float) -> str:
