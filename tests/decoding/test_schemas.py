@@ -130,6 +130,10 @@ def test_texts_at_random_are_json(schema):
         ({"$ref": "#/$defs/a"}, "not there"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}}, "holds itself"),
         ({"type": "array", "items": {"$ref": "#"}}, "holds itself"),
+        ({"type": {"a": 1}}, "type"),
+        ({"type": [["null"]]}, "type"),
+        ({"type": "string", "format": []}, "format"),
+        ({"type": "object", "properties": {"a": ANY}, "required": [[]]}, "list of names"),
     ],
     ids=str,
 )
@@ -137,6 +141,14 @@ def test_schemas_that_cannot_be_kept(schema, says):
     with pytest.raises(ConfigError, match=re.escape(says)) as error:
         pattern_of_schema(schema)
     assert "\n" not in str(error.value)
+
+
+def test_a_schema_too_deep_is_refused():
+    schema = {"type": "null"}
+    for _ in range(3000):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        pattern_of_schema(schema)
 
 
 def test_remarks_are_no_matter():

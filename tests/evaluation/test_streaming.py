@@ -219,7 +219,7 @@ def test_any_model_with_this_face_is_read(models):
     class Other(torch.nn.Module):
         def __init__(self, model):
             super().__init__()
-            self.model, self.vocabulary = model, model.vocabulary
+            self.model, self.vocabulary, self.bias = model, model.vocabulary, model.bias
 
         def zero_state(self, batch):
             return self.model.zero_state(batch)

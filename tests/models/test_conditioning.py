@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -9,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from recurra.data import KINDS, Corpus, Examples
 from recurra.decoding import Banned, Sampler, make_generators
 from recurra.errors import ConfigError, VocabularyError
-from recurra.evaluation import evaluate
-from recurra.models import LanguageModel, generate_text, generate_texts
+from recurra.evaluation import NgramModel, evaluate, surprisals, tune
+from recurra.models import CacheConfig, CachedLanguageModel, LanguageModel, generate_text, generate_texts
 
 TEXTS = ["one two", "two one two", "one", "three one two three"] * 3
 EXAMPLES = Examples(TEXTS, ["A", "B", "A", "C"] * 3)
@@ -88,3 +89,22 @@ def test_labels_that_cannot_be_used():
     plain = LanguageModel(Corpus.from_text("ab" * 20).vocabulary, hidden=4)
     with pytest.raises(ConfigError, match="the model knows no labels, so condition 'A' means nothing; leave it out"):
         plain.generate(condition="A")
+
+
+def test_whatever_measures_a_labelled_text_leaves_the_labels_out():
+    """Surprisals, n-grams and tuning count what `evaluate` counts."""
+    model, corpus = model_of()
+    model, tokens = model.float(), corpus.train
+    score = evaluate(model, tokens)
+    arguments = {"documents": tokens.documents, "labelled": True}
+    bits = surprisals(model, np.asarray(tokens.ids), **arguments).bits
+    assert int(np.isfinite(bits).sum()) == score.tokens
+    assert np.nanmean(bits) == pytest.approx(score.bits_per_token, rel=1e-5)
+    unigram = NgramModel.fit(tokens, order=1, vocab=len(corpus.vocabulary), discounts=[[0, 0, 0]])
+    spoken = np.delete(np.asarray(tokens.ids), tokens.starts)
+    shares = np.bincount(spoken, minlength=len(corpus.vocabulary)) / len(spoken)
+    assert len(spoken) == score.tokens
+    assert unigram.nats(tokens) == pytest.approx(-np.mean(np.log(shares[spoken])))
+    assert tune(model, tokens, cache=CacheConfig(size=5), limit=len(tokens)).tokens == len(tokens)
+    tuned = tune(model, tokens, cache=CacheConfig(size=5))
+    assert tuned.perplexity == pytest.approx(evaluate(CachedLanguageModel(model, tuned.cache), tokens).perplexity)

@@ -98,6 +98,8 @@ def command(
         return
     if beam is not None:
         raise ConfigError("--beam is for tasks that write texts, and a language model is measured on a text; drop it")
+    if reset_every is not None and loaded.tokenizer.labels:
+        raise ConfigError("--reset-every would forget the labels of texts; leave it out")
     tokens = _tokens(loaded, corpus, part, skip_bad)
     with progress_bar("evaluating") as progress:
         reading = {} if reset_every is None else {"reset_every": reset_every}
@@ -151,6 +153,10 @@ def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_j
 def _tokens(run: Run, source: str | None, part: str | None, skip_bad: bool) -> Tokens:
     from recurra.data import Corpus
 
+    if skip_bad and (source is None or run.config.data.condition is None):
+        raise ConfigError(
+            "--skip-bad leaves out rows of a CORPUS that is a table of labelled texts; leave it out"
+        )
     if part == "test":
         raise ConfigError("a text has no test part; give the file to test on")
     if source is None:

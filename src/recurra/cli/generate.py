@@ -75,7 +75,6 @@ def command(
     from recurra.config import check_at_least
     from recurra.data import check_seen
     from recurra.models import generate_text, generate_texts
-    from recurra.training import printable
 
     check_at_least(1, tokens=tokens, samples=samples)
     check_at_least(0, seed=seed)
@@ -98,7 +97,7 @@ def command(
         return
     if samples == 1 and not as_json:
         for piece in generate_text(model, text, tokens=tokens, seed=seed, stop=stop, **settings):
-            click.echo(printable(piece) if sys.stdout.isatty() else piece, nl=False)
+            click.echo(_shown(piece), nl=False)
             sys.stdout.flush()
         click.echo()
         return
@@ -107,7 +106,7 @@ def command(
         print_json({"prompt": text, **({"condition": condition} if condition else {}), "samples": made})
         return
     for number, sample in enumerate(made, 1):
-        click.echo(f"--- {number}\n{sample}")
+        click.echo(f"--- {number}\n{_shown(sample)}")
 
 
 def _search(model: Reader, prompt: str, beam: Beam, as_json: bool, **settings: Any) -> None:
@@ -116,12 +115,20 @@ def _search(model: Reader, prompt: str, beam: Beam, as_json: bool, **settings: A
 
     found = search_texts(model, prompt, **asdict(beam), **settings)
     if as_json:
-        print_json({"prompt": prompt, "found": [text._asdict() for text in found]})
+        named = {"condition": settings["condition"]} if "condition" in settings else {}
+        print_json({"prompt": prompt, **named, "found": [text._asdict() for text in found]})
     elif beam.best == 1:
-        click.echo(found[0].text)
+        click.echo(_shown(found[0].text))
     else:
         for number, (text, log_p, _) in enumerate(found, 1):
-            click.echo(f"--- {number}  ln p {log_p:.4f}\n{text}")
+            click.echo(f"--- {number}  ln p {log_p:.4f}\n{_shown(text)}")
+
+
+def _shown(text: str) -> str:
+    """Return what can be printed: control characters do nothing to a terminal."""
+    from recurra.training import printable
+
+    return printable(text) if sys.stdout.isatty() else text
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:

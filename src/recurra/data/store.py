@@ -53,6 +53,15 @@ class Tokens:
     def __repr__(self) -> str:
         return f"<{len(self):,} tokens, {len(self.documents)} documents>"
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Positions of the tokens before which all is forgotten, the first of them 0.
+
+        A document ends with its end of text, which as an input begins the next one, unless that has a label to begin.
+        """
+        later = self.documents[self.documents > 0]
+        return np.concatenate([[0], later if self.labelled else later - 1])
+
     @classmethod
     def in_scratch(
         cls,

@@ -63,9 +63,8 @@ class Stream(Sequence[Batch]):
             raise CorpusError(f"a stream needs at least 1 row and 1 step, not {rows} rows of {span}; raise them")
         self.num_tokens, self.span = len(tokens), span
         self._ids = np.asarray(tokens.ids)
-        # A document ends with its end of text, which as an input begins the next one, unless that has a label to begin.
-        self._labelled, later = tokens.labelled, tokens.documents[tokens.documents > 0]
-        self._starts: Positions = np.concatenate([[0], later if self._labelled else later - 1])
+        self._labelled = tokens.labelled
+        self._starts: Positions = tokens.starts
 
     @abstractmethod
     def _window(self, k: int) -> Batch:

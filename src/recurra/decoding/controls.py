@@ -27,7 +27,9 @@ class Control(ABC):
 
     @abstractmethod
     def apply(self, logits: Tensor, state: Any) -> Tensor:
-        """Return the scores (B, V) to draw from; -inf for a token that must not come. May add tokens behind the last.
+        """Return the scores (B, V) to draw from; -inf for a token that must not come.
+
+        Only the last control may add tokens behind the vocabulary, and whoever draws must take them for ends.
 
         Args:
             logits: (B, V), not mutated.

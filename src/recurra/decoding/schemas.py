@@ -59,7 +59,10 @@ def pattern_of_schema(schema: Mapping[str, Any]) -> str:
         schema: of the keywords type, enum, const, anyOf, $ref to its own parts, and those of `KEYWORDS`.
     Raises: ConfigError for one that is no schema, or says what cannot be kept.
     """
-    return _Translation(schema).of(schema, "#")
+    try:
+        return _Translation(schema).of(schema, "#")
+    except RecursionError:
+        raise ConfigError("the schema is nested too deeply; make it flatter") from None
 
 
 class _Translation:
@@ -138,7 +141,8 @@ class _Translation:
     def _object(self, schema: dict[str, Any], where: str) -> str:
         properties = schema.get("properties", {})
         required = schema.get("required", [])
-        if not isinstance(properties, dict) or not isinstance(required, list):
+        named = isinstance(required, list) and all(isinstance(name, str) for name in required)
+        if not isinstance(properties, dict) or not named:
             raise ConfigError(f"in {where}, 'properties' must be an object, and 'required' a list of names")
         if missing := [name for name in required if name not in properties]:
             raise ConfigError(f"{where} requires {missing[0]!r}, which is not in its 'properties'; describe it there")
@@ -179,7 +183,7 @@ def _string(schema: dict[str, Any], where: str) -> str:
     if len({"pattern", "format"} & set(schema)) + bool({"minLength", "maxLength"} & set(schema)) > 1:
         raise ConfigError(f"the string at {where} has more than one of a pattern, a format and a length; keep one")
     if "format" in schema:
-        if schema["format"] not in FORMATS:
+        if not isinstance(schema["format"], str) or schema["format"] not in FORMATS:
             raise ConfigError(
                 f"unknown format {schema['format']!r} at {where}{nearest(str(schema['format']), FORMATS)}"
             )
@@ -198,7 +202,7 @@ def _types(schema: dict[str, Any], where: str) -> list[str]:
     given = schema.get("type", [])
     names = given if isinstance(given, list) else [given]
     for name in names:
-        if name not in KEYWORDS:
+        if not isinstance(name, str) or name not in KEYWORDS:
             raise ConfigError(f"unknown type {name!r} at {where}{nearest(str(name), KEYWORDS)}")
     return names
 

@@ -90,31 +90,38 @@ class NgramModel:
             raise ConfigError(
                 f"n-grams of {len(ids):,} tokens and {vocab:,} words cannot be numbered; take fewer words"
             )
-        model._levels = model._count(ids, _starts(tokens.documents), progress or (lambda done, total: None))
+        model._levels = model._count(ids, tokens, progress or (lambda done, total: None))
         return model
 
-    def surprisals(self, ids: NDArray[Any], documents: Sequence[int] | NDArray[np.int64] = (0,)) -> Floats:
-        """Return -log2 p of every token given those before it, (N,); nan for the first, which nothing precedes.
+    def surprisals(
+        self, ids: NDArray[Any], documents: Sequence[int] | NDArray[np.int64] = (0,), *, labelled: bool = False
+    ) -> Floats:
+        """Return -log2 p of every token given those before it, (N,); nan for what nothing predicts.
 
         Args:
             ids: (N,) the text's tokens.
-            documents: positions at which documents start, as `recurra.data.Tokens` has them.
+            documents, labelled: as `recurra.data.Tokens` has them. The first token is not predicted, nor is a label.
         """
-        ids, starts = np.asarray(ids), _starts(documents)
+        ids, starts = np.asarray(ids), Tokens(ids, documents, labelled=labelled).starts
         bits = np.full(len(ids), np.nan)
         for begin in range(1, len(ids), MOST_AT_ONCE):
             predicted = np.arange(begin, min(begin + MOST_AT_ONCE, len(ids)))
+            if labelled:
+                predicted = predicted[~np.isin(predicted, starts)]
             bits[predicted] = -np.log2(self._probabilities(ids, predicted, starts))
         return bits
 
     def nats(self, tokens: Tokens) -> float:
-        """Return the mean over the tokens that `recurra.evaluation.evaluate` counts: all but the first."""
-        return float(np.nanmean(self.surprisals(tokens.ids, tokens.documents)) * np.log(2))
+        """Return the mean over the tokens that `recurra.evaluation.evaluate` counts: all but the first, and labels."""
+        bits = self.surprisals(tokens.ids, tokens.documents, labelled=tokens.labelled)
+        return float(np.nanmean(bits) * np.log(2))
 
-    def _count(self, ids: Ints, starts: Ints, progress: Callable[[int, int], None]) -> list[_Level]:
+    def _count(self, ids: Ints, tokens: Tokens, progress: Callable[[int, int], None]) -> list[_Level]:
         """Number the contexts of each length, and the n-grams they begin, then count from the longest down."""
-        n, V = self.order, self.vocab
+        n, V, starts = self.order, self.vocab, tokens.starts
         predicted = np.arange(1, len(ids))
+        if tokens.labelled:
+            predicted = predicted[~np.isin(predicted, starts)]
         number = np.zeros(len(predicted), np.int64)  # of the context of each
         contexts, shorter = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
         for k in range(1, n):
@@ -157,12 +164,6 @@ class NgramModel:
             alpha = np.where(seen, level.discounted[place], 0.0)
             p[rows] = (alpha + level.kept_back[number] * p[rows]) / level.totals[number]
         return p
-
-
-def _starts(documents: Sequence[int] | NDArray[np.int64]) -> Ints:
-    """Return the positions of tokens that are read afresh: the end of a document begins the next one."""
-    found = np.asarray(documents, np.int64)
-    return np.concatenate([[0], found[found > 0] - 1])
 
 
 def _left(ids: NDArray[Any], predicted: Ints, k: int, starts: Ints, vocab: int) -> Ints:

@@ -98,8 +98,6 @@ class TextScorer:
         self._pieces = Pieces(self.tokenizer, seen=self.unseen.add)
         self._scorer = StreamScorer(model, alternatives=alternatives, batch=batch, warmup=warmup)
         self._line_ends = np.array([self.tokenizer.decode_bytes([i]).count(b"\n") for i in range(len(self.tokenizer))])
-        self._position = 0
-        self._document = 1
         self.restart()
 
     def restart(self) -> None:
@@ -107,7 +105,7 @@ class TextScorer:
         self._scorer.restart()
         self._pieces = Pieces(self.tokenizer, seen=self.unseen.add)
         self._open = _Sums()
-        self._line = 1
+        self._position, self._document, self._line = 0, 1, 1
 
     def feed(self, text: str | bytes) -> list[Any]:
         """Return what is complete by now, each a `TokenScore`, or a `Passage`."""

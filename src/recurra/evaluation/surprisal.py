@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.data import Tokens
 from recurra.evaluation.streaming import StreamScorer
 from recurra.models import Reader
 
@@ -33,6 +34,7 @@ def surprisals(
     ids: NDArray[Any],
     *,
     documents: Sequence[int] | NDArray[np.int64] = (0,),
+    labelled: bool = False,
     alternatives: int = 0,
     window: int = 2048,
     batch: int = 1,
@@ -42,19 +44,21 @@ def surprisals(
 
     Args:
         ids: (N,) the text's tokens, N >= 1.
-        documents: positions at which documents start, as `recurra.data.Tokens` has them; each is read afresh.
+        documents, labelled: as `recurra.data.Tokens` has them; each document is read afresh, and a label is nan.
         alternatives: how many of the most likely tokens to report at each position.
         window: tokens computed together; changes nothing but speed.
         batch, warmup: as of `StreamScorer`.
     """
     scorer = StreamScorer(model, alternatives=alternatives, window=window, batch=batch, warmup=warmup)
-    fresh = np.zeros(len(ids), np.bool_)
-    starts = np.asarray(documents, np.int64)
-    fresh[starts[starts > 0] - 1] = True  # a document ends with its end of text, which as an input begins the next one
+    fresh, starts = np.zeros(len(ids), np.bool_), Tokens(ids, documents, labelled=labelled).starts
+    fresh[starts[1:]] = True
     piece = max(window, 1 << 16)
     parts = [
         scorer.feed(np.asarray(ids[start : start + piece]), fresh=fresh[start : start + piece])
         for start in range(0, len(ids), piece)
     ]
     parts.append(scorer.finish())
-    return Surprisals(*(np.concatenate(each) for each in list(zip(*parts, strict=True))[1:]))
+    found = Surprisals(*(np.concatenate(each) for each in list(zip(*parts, strict=True))[1:]))
+    if labelled:
+        found.bits[starts] = np.nan
+    return found

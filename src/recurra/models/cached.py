@@ -103,7 +103,7 @@ class Cache:
     def read(
         self, reading: Reading, tokens: Tensor, state: CacheState, *, reset: Tensor | None = None
     ) -> tuple[Reading, CacheState]:
-        """Add to a model's reading of a window what the cache expects; its logits are then ln p.
+        """Add to a model's reading of a window what the cache expects; its logits stay on the scale of the model's.
 
         Args:
             tokens, reset: (T, B), of the window.
@@ -164,20 +164,20 @@ class CachedLanguageModel:
     def read(
         self, tokens: Tensor, state: CachedState | None = None, *, reset: Tensor | None = None
     ) -> tuple[Reading, CachedState]:
-        """Read a window (T, B); the reading's logits are ln p of model and cache together."""
+        """Read a window (T, B); the reading's logits are of model and cache together."""
         state = self.zero_state(tokens.shape[1]) if state is None else state
         reading, after = self.model.read(tokens, state.model, reset=reset)
         reading, cache = self.cache.read(reading, tokens, state.cache, reset=reset)
         return reading, CachedState(after, cache)
 
     def prefill(self, tokens: Tensor, state: CachedState) -> tuple[Tensor, CachedState]:
-        """Read a prompt (T, B) at once: ln p (B, V) of the token after its last, and the state there."""
+        """Read a prompt (T, B) at once: scores (B, V) of the token after its last, and the state there."""
         reading, state = self.read(tokens, state)
         T, B = tokens.shape
         return reading.logits(torch.arange((T - 1) * B, T * B, device=tokens.device)), state
 
     def step(self, token: Tensor, state: CachedState) -> tuple[Tensor, CachedState]:
-        """Read one token per row: token (B,) int64 and B rows -> ln p (B, V), next state."""
+        """Read one token per row: token (B,) int64 and B rows -> scores (B, V), next state."""
         return self.prefill(token.unsqueeze(0), state)
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
@@ -201,13 +201,14 @@ class _Window:
 
     @torch.no_grad()
     def mix(self, logits: Tensor, steps: Tensor) -> Tensor:
-        """Return ln p (n, V) of a model's logits at n steps, numbered t · B + b."""
-        log_p = logits.log_softmax(-1)
+        """Return scores (n, V) in place of a model's logits at n steps, numbered t · B + b, on the same scale."""
+        norm = logits.logsumexp(-1, keepdim=True)
+        log_p = logits - norm
         knows = (self.seen.flatten()[steps] > 1).to(log_p).unsqueeze(1)
         log_p += knows * math.log1p(-self.config.weight)
         for piece in self._pieces(len(steps)):
             self._add(log_p[piece], steps[piece])
-        return log_p
+        return log_p + norm
 
     def _pieces(self, steps: int) -> Iterator[slice]:
         """Cut n steps so that their weights fit, and those of all rows span little more time than a cache does."""

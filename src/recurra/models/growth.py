@@ -46,15 +46,21 @@ def grow(model: LanguageModel, tokenizer: Tokenizer, **noise: Any) -> LanguageMo
 
 
 def _first_rows(rows: Tensor, known: Tokenizer, fresh: int) -> Tensor:
-    """The row of the unknown token, which stood for the new ones till now, or the mean of all."""
-    first = rows.mean(0) if known.unknown is None else rows[known.unknown]
+    """The row of the unknown token, which stood for the new ones till now, or the mean of all but labels."""
+    first = rows[_spoken(known)].mean(0) if known.unknown is None else rows[known.unknown]
     return first.expand(fresh, -1)
 
 
 def _first_biases(biases: Tensor, known: Tokenizer, fresh: int) -> Tensor:
-    """All new tokens together are as likely as the unknown one; where there is none, the mean of all."""
-    first = biases.mean() if known.unknown is None else biases[known.unknown] - math.log(fresh)
+    """All new tokens together are as likely as the unknown one; where there is none, the mean of all but labels."""
+    first = biases[_spoken(known)].mean() if known.unknown is None else biases[known.unknown] - math.log(fresh)
     return first.expand(fresh)
+
+
+def _spoken(known: Tokenizer) -> list[int]:
+    """Return the tokens that may follow: a label never does, and its weights say so."""
+    labels = set(known.labels.values())
+    return [token for token in range(len(known)) if token not in labels]
 
 
 def check_same_shape(config: ModelConfig, changes: dict[str, Any]) -> None:

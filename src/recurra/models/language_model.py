@@ -192,7 +192,7 @@ class LanguageModel(nn.Module):
 
         The weights of known tokens are the same bits, so that among those tokens the distribution is what it was. New
         tokens start with the weights of the unknown token, which stood for them, and share its probability once more;
-        where there is none, with the mean of all.
+        where there is none, with the mean of all but labels.
 
         Args:
             tokenizer: has this model's tokens, with the same ids, and others behind them.

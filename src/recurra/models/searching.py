@@ -25,7 +25,8 @@ class Found(NamedTuple):
 
     Args:
         text: without the prompt, up to a stop text.
-        log_p: ln of the probability of its tokens, in nats; the stop text and the end are counted.
+        log_p: ln of the probability of its tokens, in nats; the stop text and the end are counted. Controls count as
+            the model: a forced token is certain, and those that may follow share what those that may not would have.
         score: what it is ranked by.
     """
 

@@ -27,7 +27,7 @@ def new_names(
     Raises: ConfigError if `vocab` is smaller than what is there already.
     """
     counts = sum((tokenizer.unseen(text) for text in texts), Counter[str]())
-    is_missing = any(symbol not in counts for text in valid for symbol in tokenizer.unseen(text))
+    is_missing = any(symbol not in counts and symbol != end for text in valid for symbol in tokenizer.unseen(text))
     wants_unknown = counts.pop(unknown, 0) > 0 or is_missing
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     if tokenizer.kind == "word" and is_missing and vocab is None:
