@@ -56,6 +56,10 @@ def test_generate_writes_by_label(cli, run):
     made = json.loads(result.out)
     assert (made["condition"], made["prompt"], len(made["samples"])) == ("German", "ha", 3)
     assert "label" not in result.out.replace("condition", "")
+    found = json.loads(cli("generate", run, "--condition", "German", "--beam", 3, "--tokens", 9, "--json").out)
+    assert (found["condition"], len(found["found"])) == ("German", 1)
+    counted = json.loads(cli("evaluate", run, "--baselines", "--json").out)
+    assert set(counted["baselines"]) == {"unigram", "Kneser-Ney 6-gram"}
     alone = cli("generate", run, "--condition", "German", "--prompt", "ha", "--tokens", 9)
     assert alone.out == made["samples"][0] + "\n"
     texts = [cli("generate", run, "--condition", label, "--samples", 30).out for label in ("German", "French")]
@@ -104,7 +108,13 @@ def test_a_plain_text_has_no_labels(cli, run, text, tmp_path):
     result = cli("generate", plain, "--condition", "French")
     assert (result.status, "the model knows no labels" in result.line) == (2, True)
     result = cli("evaluate", plain, text, "--skip-bad")
-    assert (result.status, "'skip_bad' is for a table of labelled texts" in result.line) == (2, True)
+    assert (result.status, "--skip-bad leaves out rows of a CORPUS" in result.line) == (2, True)
+    for refused, said in (
+        (["evaluate", run, "--skip-bad"], "--skip-bad"),
+        (["evaluate", run, "--reset-every", 5], "--reset-every"),
+    ):
+        result = cli(*refused)
+        assert (result.status, result.out, said in result.line) == (2, "", True)
     result = cli("score", run, text)
     assert (result.status, "are scored by recurra evaluate" in result.line) == (2, True)
 
