@@ -16,6 +16,7 @@ from recurra.models import LanguageModel
 from recurra.training import Trainer, TrainingConfig
 from recurra.training.language import count_steps, make_stream
 from recurra.training.language.objective import _unrolling, check_policy, objective
+from recurra.training.layers import Layers
 from recurra.training.optimization import clip_gradients, make_optimizer, scaled_rate
 
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 12
@@ -167,7 +168,7 @@ def test_gradients_are_clipped_by_value_and_then_by_norm():
 
 
 def test_a_scaled_learning_rate_is_put_back():
-    optimizer = make_optimizer(torch.nn.Linear(2, 1), TrainingConfig.of(lr=0.5))
+    optimizer = make_optimizer(Layers([[*torch.nn.Linear(2, 1).parameters()]]), TrainingConfig.of(lr=0.5))
     with scaled_rate(optimizer, 0.1):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
     assert optimizer.param_groups[0]["lr"] == 0.5
