@@ -79,7 +79,7 @@ def test_adaptation(run_example, tmp_path):
     assert [row[0] for row in rows] == ["1", "2"]
     assert sum(line.startswith("  ") for line in lines[-5:]) == 5
     numbers = [json.loads(line) for line in (tmp_path / "numbers.jsonl").read_text().splitlines()]
-    assert len(numbers) == 2 * 3 + 5
+    assert len(numbers) == 2 * 6 + 5
     assert all(math.isfinite(row["perplexity"]) for row in numbers)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 

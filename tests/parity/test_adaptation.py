@@ -31,7 +31,7 @@ def test_the_cache_is_the_formula(size):
         p_model = model.project(features.raw).softmax(-1)[:, 0].tolist()
     h = features.raw[:, 0].tolist()
     reading, _ = CachedLanguageModel(model, size=size, theta=theta, weight=weight).read(torch.tensor(tokens)[:, None])
-    found = reading.logits(torch.arange(len(tokens))).exp()
+    found = reading.logits(torch.arange(len(tokens))).softmax(-1)
     for t in range(len(tokens)):
         pairs = [(h[i], tokens[i + 1]) for i in range(t)][-size:]
         p = list(p_model[t])

@@ -185,6 +185,7 @@ def test_gradients_are_clipped_by_value_and_then_by_norm():
 
 def test_a_scaled_learning_rate_is_put_back():
     optimizer = make_optimizer(Layers([list(torch.nn.Linear(2, 1).parameters())]), TrainingConfig.of(lr=0.5))
+    optimizer = make_optimizer(Layers([[*torch.nn.Linear(2, 1).parameters()]]), TrainingConfig.of(lr=0.5))
     with scaled_rate(optimizer, 0.1):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
     assert optimizer.param_groups[0]["lr"] == 0.5

@@ -154,9 +154,7 @@ def _tokens(run: Run, source: str | None, part: str | None, skip_bad: bool) -> T
     from recurra.data import Corpus
 
     if skip_bad and (source is None or run.config.data.condition is None):
-        raise ConfigError(
-            "--skip-bad leaves out rows of a CORPUS that is a table of labelled texts; leave it out"
-        )
+        raise ConfigError("--skip-bad leaves out rows of a CORPUS that is a table of labelled texts; leave it out")
     if part == "test":
         raise ConfigError("a text has no test part; give the file to test on")
     if source is None:
