@@ -95,7 +95,6 @@ class TextScorer:
         self.unseen = Unseen(self.tokenizer)
         self.predicted = 0
         self._per = per
-        self._pieces = Pieces(self.tokenizer, seen=self.unseen.add)
         self._scorer = StreamScorer(model, alternatives=alternatives, batch=batch, warmup=warmup)
         self._line_ends = np.array([self.tokenizer.decode_bytes([i]).count(b"\n") for i in range(len(self.tokenizer))])
         self.restart()

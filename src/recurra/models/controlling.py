@@ -11,6 +11,7 @@ from recurra.decoding import Banned, BannedTexts, Constraint, Control, Forced, R
 from recurra.errors import ConfigError, VocabularyError, nearest
 
 if TYPE_CHECKING:
+    from recurra.data import Tokenizer
     from recurra.models.reading import Reader
 
 __all__ = ["Wishes", "make_controls", "sort_settings", "stop_texts"]
@@ -82,7 +83,6 @@ def make_controls(
     """
     check_at_least(1, tokens=tokens)
     vocabulary = model.vocabulary
-    pieces = [vocabulary.decode_bytes([token]) for token in range(len(vocabulary))]
     ban = [wishes.ban] if isinstance(wishes.ban, str) else list(wishes.ban)
     forced = _forced_ids(model, wishes.force or "", tokens)
     # No text goes on with a label.
@@ -90,9 +90,9 @@ def make_controls(
     if wishes.repetition_penalty is not None:
         made.append(RepetitionPenalty(wishes.repetition_penalty, len(vocabulary)))
     made.extend(controls)
-    constraint = _constraint(model, wishes, pieces, tokens, ban, forced)
+    constraint = _constraint(model, wishes, tokens, ban, forced)
     if ban and constraint is None:
-        banned = BannedTexts(ban, pieces, end=vocabulary.end)
+        banned = BannedTexts(ban, _pieces(vocabulary), end=vocabulary.end)
         if not banned.allows(forced):
             raise ConfigError("the forced text holds a banned one, or can only go on to one")
         made.append(banned)
@@ -101,9 +101,7 @@ def make_controls(
     return (*made, *([constraint] if constraint else [])), constraint.end if constraint else vocabulary.end
 
 
-def _constraint(
-    model: Reader, wishes: Wishes, pieces: list[bytes], tokens: int, ban: list[str], forced: list[int]
-) -> Constraint | None:
+def _constraint(model: Reader, wishes: Wishes, tokens: int, ban: list[str], forced: list[int]) -> Constraint | None:
     pattern = wishes.regex
     if wishes.json_schema is not None:
         pattern = pattern_of_schema(wishes.json_schema)
@@ -112,10 +110,15 @@ def _constraint(
     vocabulary = model.vocabulary
     never = [token for token in (vocabulary.unknown, vocabulary.end) if token is not None]
     constraint = Constraint.from_pattern(
-        pattern, pieces, tokens=tokens, never=never, ban=ban, trailing_space=vocabulary.kind == "word"
+        pattern, _pieces(vocabulary), tokens=tokens, never=never, ban=ban, trailing_space=vocabulary.kind == "word"
     )
     constraint.check("the JSON schema" if wishes.regex is None else f"the pattern {wishes.regex!r}", forced)
     return constraint
+
+
+def _pieces(vocabulary: Tokenizer) -> list[bytes]:
+    """Return the bytes of each token."""
+    return [vocabulary.decode_bytes([token]) for token in range(len(vocabulary))]
 
 
 def _forced_ids(model: Reader, text: str, tokens: int) -> list[int]:
