@@ -15,9 +15,11 @@ from torch.utils._pytree import tree_leaves
 # Tests use small tensors, for which a second thread only costs; more so on a busy machine.
 torch.set_num_threads(1)
 
-# How long an example takes says nothing about it on a busy machine.
-settings.register_profile("recurra", deadline=None)
-settings.load_profile("recurra")
+# How long an example takes says nothing about it on a busy machine. The same examples every time: whether the tests
+# pass says something about a change, not about luck; RECURRA_HYPOTHESIS=campaign looks for new ones.
+settings.register_profile("recurra", deadline=None, derandomize=True)
+settings.register_profile("campaign", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("RECURRA_HYPOTHESIS", "recurra"))
 
 ROOT = Path(__file__).resolve().parent.parent
 

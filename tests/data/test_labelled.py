@@ -27,7 +27,7 @@ from recurra.data import (
 )
 from recurra.data.labelled import training_order
 from recurra.data.tokenizers import build_tokenizer, with_labels
-from recurra.errors import ConfigError, DataError, RecurraError
+from recurra.errors import ConfigError, DataError, RecurraError, VocabularyError
 
 ROWS = [("bon jour", "French"), ("guten tag", "German"), ("ça va ?", "French"), ("wie geht's", "German")]
 
@@ -93,6 +93,9 @@ def test_every_text_is_a_document_behind_its_label(rows: list[tuple[str, str]], 
     examples = Examples([text for text, _ in rows], [label for _, label in rows])
     try:
         corpus = Corpus.from_examples(examples, tokenizer=kind, valid=valid)
+    except VocabularyError:
+        assert valid  # most characters of so small a validation part may be new
+        return
     except DataError:
         # With equal texts of other labels, a part of so few may be left with one label.
         single = len({label for _, label in rows}) < 2
