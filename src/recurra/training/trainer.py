@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
-from recurra.checkpoint import Generation, RunDirectory
+from recurra.checkpoint import RunDirectory
 from recurra.errors import ConfigError, DivergedError, RunError
-from recurra.state import detach, named_leaves
+from recurra.state import detach
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
 from recurra.training.optimization import (
-    as_values,
     clip_gradients,
     make_optimizer,
     make_schedule,
     per_step,
-    restore,
     scaled_rate,
 )
 from recurra.training.progress import Reporter, make_reporter
-from recurra.training.run import Run, check_fits, draw_report, free_path
+from recurra.training.run import Run, draw_report, free_path
+from recurra.training.snapshot import Learning
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
 
@@ -154,6 +152,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.layers, config)
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
+        self.learning = Learning(self.model, self.optimizer, self.schedule, self.average, self.device)
         self.epoch = self.batch = self.step = self.stale_epochs = 0
         self.best_loss = math.inf
         self.state: Any = None
@@ -335,15 +334,6 @@ class Trainer:
 
     def _write_generation(self) -> None:
         self._check_weights()
-        tensors, optimizer = as_values(self.optimizer, self.schedule)
-        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        named |= {f"optimizer.{name}": tensor for name, tensor in tensors.items()}
-        named |= {f"average.{name}": tensor for name, tensor in self.average.mean.items()}
-        if self.state is not None:
-            named |= {f"state.{name}": leaf for name, leaf in named_leaves(self.state).items()}
-        named["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            named["random.cuda"] = torch.cuda.get_rng_state(self.device)
         values = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -352,9 +342,8 @@ class Trainer:
             "stale_epochs": self.stale_epochs,
             "stopped_early": self.stopped_early,
             "sums": self.sums,
-            "optimizer": optimizer,
         }
-        self._run.write_generation(Generation(named, values))
+        self._run.write_generation(self.learning.capture(self.state, values))
         # The last weights are those to use until a validation has found the best ones.
         if self.config.keep == "last" or not math.isfinite(self.best_loss):
             self._run.write_model(self.average.weights)
@@ -365,27 +354,16 @@ class Trainer:
         generation, notes = self._run.read_generation()
         for note in notes:
             self.reporter.note(note)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in generation.tensors.items():
-            part, name = key.split(".", 1)
-            parts.setdefault(part, {})[name] = tensor
         values = generation.values
         if "batch" not in values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
-        check_fits(self.model, parts.get("model", {}), self._run)
-        self.model.load_state_dict(parts["model"])
-        restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])
-        self.average.mean = {name: tensor.to(self.device) for name, tensor in parts.get("average", {}).items()}
-        if "state" in parts:
-            self.state = self.task.restore_state(parts["state"])
+        leaves = self.learning.put_back(generation, self._run)
+        self.state = None if leaves is None else self.task.restore_state(leaves)
         self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]
         self._saved_step = self.step
-        torch.set_rng_state(parts["random"]["cpu"])
-        if "cuda" in parts["random"]:
-            torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
 
     def _say_how_to_resume(self) -> None:
         draw_report(self._run)
