@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ def input_size(cell: Any) -> int:
 def write_step(n: Nodes, cell: Any, x: str, state: Sequence[str], width: int) -> tuple[str, list[str]]:
     """Write a step of a cell or a stack: x (B, I) and leaves (B, ...) -> output (B, O), leaves after the step."""
     if isinstance(cell, Stack):
-        return _write_layers(n, cell, x, state, width, lambda *a: write_step(n, *a))
+        return _write_layers(n, cell, x, state, width, partial(write_step, n))
     if find_operator(cell) is not None:
         outputs, final = write_operator(n, cell, n.add("Unsqueeze", x, n.integers(0)), state)
         return n.add("Squeeze", outputs, n.integers(0)), final
@@ -88,7 +89,7 @@ def write_sequence(
     Returns: (outputs (T, B, O), the leaves after the last step).
     """
     if isinstance(cell, Stack):
-        return _write_layers(n, cell, x, state, width, lambda *a: write_sequence(n, *a, ends), ends)
+        return _write_layers(n, cell, x, state, width, partial(write_sequence, n, ends=ends), ends)
     if not isinstance(cell, Bidirectional):
         return _write_scan(n, cell, x, state, width, ends)
     left, final = list(state), []

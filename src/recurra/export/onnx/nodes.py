@@ -93,6 +93,7 @@ class Nodes:
         return model
 
     def name(self, kind: str) -> str:
+        """Return a name that nothing else has."""
         self._root._count += 1
         return f"{kind}:{self._root._count}"
 
