@@ -80,6 +80,9 @@ def from_keras(weights: Sequence[Any], *, reset_after: bool | None = None, activ
     if not 2 <= len(weights) <= 3:
         raise ShapeError(f"a layer's weights are kernel, recurrent_kernel and bias; {len(weights)} arrays were given")
     arrays = [np.asarray(array) for array in weights]
+    for array in arrays:
+        if array.dtype not in (np.float16, np.float32, np.float64):
+            raise ShapeError(f"a layer's weights are float16, float32 or float64, not {array.dtype}")
     kernel, recurrent = arrays[:2]
     bias = arrays[2] if len(arrays) == 3 else None
     shapes = ", ".join(str(array.shape) for array in arrays)

@@ -50,7 +50,8 @@ def leaves_of(cell: Any) -> dict[str, torch.Tensor]:
     leaves = named_leaves(cell.zero_state(2))
     for path, leaf in leaves.items():
         if leaf.dtype != torch.float32:
-            raise ConfigError(f"leaf '{path}' of the state is {leaf.dtype}, and float32 is exported; use model.float()")
+            what_to_do = "use model.float()" if leaf.is_floating_point() else "carry it as a float"
+            raise ConfigError(f"leaf '{path}' of the state is {leaf.dtype}, and float32 is exported; {what_to_do}")
         if not torch.equal(leaf[0], leaf[1]):
             raise ConfigError(f"leaf '{path}' of the state starts with another value in every row; it cannot be told")
     return {path: leaf[:1].detach() for path, leaf in leaves.items()}

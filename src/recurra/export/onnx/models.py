@@ -16,6 +16,7 @@ from recurra.export.onnx.encoders import write_encoder, write_linear, write_pool
 from recurra.export.onnx.layers import input_size
 from recurra.export.onnx.nodes import Nodes
 from recurra.export.onnx.subject import LENGTHS, Subject
+from recurra.export.torch_layers import to_cells
 from recurra.layers import Bidirectional, Stack
 from recurra.layers.frontends import TokenFrontend
 from recurra.models import LanguageModel, SequenceClassifier, SequenceTagger
@@ -31,9 +32,9 @@ def subject_of(module: Any, lengths: bool) -> Subject:
         lengths: shall its sequence read where rows end, even if it need not?
     Raises: ConfigError for what cannot be.
     """
-    if not isinstance(module, nn.Module):
-        raise ConfigError(f"a module of torch is exported, not {type(module).__name__}")
     _check_numbers(module)
+    if isinstance(module, nn.RNN | nn.GRU | nn.LSTM):
+        module = to_cells(module).eval()
     if isinstance(module, LanguageModel):
         return LanguageModelSubject(module, lengths)
     if isinstance(module, SequenceClassifier | SequenceTagger):

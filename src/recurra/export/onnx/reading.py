@@ -124,7 +124,7 @@ class _Layer:
         """Return the cell of the nth direction."""
         given, wanted = GATES[self.node.op_type]
         hidden, size = R.shape[2], W.shape[2]
-        cell = self._make(size, hidden, B is not None, P is not None, torch.from_numpy(W[:0]).dtype)
+        cell = self._make(size, hidden, B is not None, P is not None, torch.from_numpy(np.zeros(0, W.dtype)).dtype)
 
         def gates(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(reorder(array, given, wanted)))

@@ -86,7 +86,11 @@ def write_operator(
         direction="reverse" if reverse else "forward",
         **operator.attributes(cell),
     )
-    return n.add("Squeeze", y, n.integers(1)), [n.add("Squeeze", leaf, n.integers(0)) for leaf in final]
+    final = [n.add("Squeeze", leaf, n.integers(0)) for leaf in final]
+    if lengths:  # of a row without steps, onnxruntime makes zeros
+        read = n.add("Unsqueeze", n.add("Greater", lengths, n.number(0, np.int32)), n.integers(1))
+        final = [n.add("Where", read, after, before) for after, before in zip(final, state, strict=True)]
+    return n.add("Squeeze", y, n.integers(1)), final
 
 
 def _number(n: Nodes, tensor: Tensor) -> str:

@@ -35,7 +35,7 @@ def largest_difference(subject: Subject, folder: Path) -> float:
         state = graphs.zero_state(rows)
         for _ in range(2):
             x = subject.sample(generator, steps, rows)
-            lengths = generator.integers(1, steps + 1, rows) if subject.lengths else None
+            lengths = generator.integers(0 if subject.leaves else 1, steps + 1, rows) if subject.lengths else None
             # names of the state's leaves here and there differ, their order does not
             before = dict(zip(subject.leaves, state.values(), strict=True))
             ours = subject.compute(x, before, None if lengths is None else torch.from_numpy(lengths))
