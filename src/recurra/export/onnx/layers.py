@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from recurra.errors import ConfigError
+from recurra.export.onnx.attention import AttentionStep
 from recurra.export.onnx.nodes import Nodes
 from recurra.export.onnx.standard import find_operator, write_operator
-from recurra.export.onnx.step import record_step
-from recurra.layers import Bidirectional, Stack
+from recurra.export.onnx.step import Step, record_step
+from recurra.layers import Bidirectional, Stack, WindowAttention
 from recurra.state import named_leaves
 
 __all__ = ["Ends", "input_size", "leaves_of", "write_ends", "write_sequence", "write_step"]
@@ -74,7 +75,7 @@ def write_step(n: Nodes, cell: Any, x: str, state: Sequence[str], width: int) ->
         return n.add("Squeeze", outputs, n.integers(0)), final
     shapes = [leaf.shape[1:] for leaf in leaves_of(cell).values()]
     flat = [_flat(n, leaf, shape) for leaf, shape in zip(state, shapes, strict=True)]
-    output, following = record_step(cell, width).write(n, x, flat)
+    output, following = _step_of(cell, width).write(n, x, flat)
     return output, [_unflat(n, leaf, shape) for leaf, shape in zip(following, shapes, strict=True)]
 
 
@@ -110,9 +111,8 @@ def _write_layers(
     n: Nodes, stack: Stack, x: str, state: Sequence[str], width: int, write: Any, ends: Ends | None = None
 ) -> tuple[str, list[str]]:
     """Write the layers of a stack, from the bottom up, as `Stack.step` goes through them."""
-    if stack.attention is not None:
-        raise ConfigError("attention to the last steps cannot be written as an ONNX graph; export a model without it")
     left, final = list(state), []
+    bottom, sizes = x, width
     for layer, cell in enumerate(stack.cells):
         count = len(leaves_of(cell))
         output, after = write(cell, x, left[:count], width)
@@ -124,6 +124,9 @@ def _write_layers(
                 x = n.add("Where", ends.alive, x, n.number(0.0))
             output = n.add("Add", x, output)
         x, width = output, features
+    if stack.attention is not None:
+        x, after = write(stack.attention, n.add("Concat", x, bottom, axis=-1), left, width + sizes)
+        final += after
     return x, final
 
 
@@ -134,7 +137,7 @@ def _write_scan(
     if find_operator(cell) is not None:
         return write_operator(n, cell, x, state, "" if ends is None else ends.short, reverse)
     shapes = [leaf.shape[1:] for leaf in leaves_of(cell).values()]
-    step, body = record_step(cell, width), Nodes(n)
+    step, body = _step_of(cell, width), Nodes(n)
     carries = [body.input(body.name("carry"), ["batch", size.numel()]) for size in shapes]
     at = body.input(body.name("x"), ["batch", width])
     alive = None if ends is None else body.input(body.name("alive"), ["batch", 1], bool)
@@ -158,6 +161,10 @@ def _write_scan(
     )
     *final, outputs = [found] if isinstance(found, str) else found
     return outputs, [_unflat(n, leaf, shape) for leaf, shape in zip(final, shapes, strict=True)]
+
+
+def _step_of(cell: Any, width: int) -> Step | AttentionStep:
+    return AttentionStep(cell) if isinstance(cell, WindowAttention) else record_step(cell, width)
 
 
 @torch.no_grad()

@@ -35,8 +35,9 @@ def to_onnx(module: nn.Module, folder: str | os.PathLike[str], *, lengths: bool 
     Before the folder is there, both graphs are run in onnxruntime at several sizes and compared with the module.
 
     Args:
-        module: a `LanguageModel`, `SequenceClassifier` or `SequenceTagger`, a stack, layers that read both ways,
-            a cell, or an RNN, LSTM or GRU of torch.nn or ours (which then reads (T, B, I)), in float32 on a CPU; exported as it is in evaluation mode.
+        module: a `LanguageModel`, `SequenceClassifier` or `SequenceTagger`, a stack, layers that read both ways, a
+            cell, or an RNN, LSTM or GRU of torch.nn or ours, which then reads (T, B, I); in float32 on a CPU. It is
+            exported as it is in evaluation mode.
         folder: which must not exist; it appears whole, or not at all.
         lengths: of what carries a state, shall the sequence read where rows end, too? What reads whole inputs always
             does.
