@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import recurra
 from recurra.export.onnx.layers import leaves_of, write_ends, write_sequence, write_step
 from recurra.export.onnx.nodes import Nodes
 from recurra.state import from_named
@@ -61,7 +61,7 @@ class Subject(ABC):
             path: {"shape": list(leaf.shape[1:]), "start": _start(leaf), "name": name_of_leaf(path, False)}
             for path, leaf in self.leaves.items()
         }
-        return {"recurra_version": recurra.__version__, "kind": self.kind, "cell": self.cell, "state": leaves}
+        return {"recurra_version": version("recurra"), "kind": self.kind, "cell": self.cell, "state": leaves}
 
     @property
     def cell(self) -> str:
