@@ -7,10 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from recurra.cells import GRU, LSTM, Elman, OriginalGRU, PeepholeLSTM, make_cell
 from recurra.errors import ConfigError, RunError
-from recurra.export import OnnxModel, from_onnx, to_onnx
+from recurra.export import OnnxModel, from_onnx, to_onnx, to_torch
 from recurra.export.gates import GRU_OURS, GRU_ZRH, LSTM_IOFC, LSTM_OURS, reorder
 from recurra.nn import Bidirectional, Stack
 from recurra.testing.tolerances import TOLERANCES
@@ -115,12 +116,14 @@ def test_what_others_wrote(kind, attributes, cell, both, bias, tmp_path):
     np.testing.assert_allclose(found, want.transpose(0, 2, 1, 3).reshape(T, B, -1), **CLOSE)
 
 
-def test_what_torch_wrote(tmp_path):
-    pytest.importorskip("onnxscript")
-    module = torch.nn.LSTM(I, H, num_layers=2)
-    torch.onnx.export(module, (torch.randn(T, B, I),), tmp_path / "x.onnx", dynamo=True)
-    from recurra.export import to_torch
-
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize(("kind", "options"), [(nn.LSTM, {"num_layers": 2}), (nn.GRU, {"bidirectional": True})])
+def test_what_torch_wrote(kind, options, dynamo, tmp_path):
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    module = kind(I, H, **options)
+    torch.onnx.export(module, (torch.randn(T, B, I),), tmp_path / "x.onnx", dynamo=dynamo, verbose=False)
     same_bits(to_torch(from_onnx(tmp_path / "x.onnx")), module)
 
 
