@@ -13,10 +13,12 @@ import torch
 
 from recurra.checkpoint import Generation, RunDirectory
 from recurra.errors import ConfigError, DivergedError, RunError
+from recurra.memory import naming_shortage
 from recurra.state import detach
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
+from recurra.training.needs import advise
 from recurra.training.optimization import (
     clip_gradients,
     make_optimizer,
@@ -111,21 +113,22 @@ class Trainer:
         Args:
             epochs, steps: in place of those of the settings.
         Raises: DivergedError if training goes wrong more often than `retries` allows; KeyboardInterrupt after an
-            interruption. The run directory can be resumed after both.
+            interruption; OutOfMemoryError that says what to lower. The run directory can be resumed after all of them.
         """
         if epochs is not None or steps is not None:
             if self.directory is not None:
                 raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
             changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
             self.task.config = replace(self.config, **changes)
-        self._prepare()
-        with self._interruption, self.reporter:
-            while not self._finished:
-                try:
-                    self._train_epoch()
-                    self._finish_epoch()
-                except Setback as setback:
-                    self._go_back(setback)
+        with naming_shortage(lambda: advise(self)):
+            self._prepare()
+            with self._interruption, self.reporter:
+                while not self._finished:
+                    try:
+                        self._train_epoch()
+                        self._finish_epoch()
+                    except Setback as setback:
+                        self._go_back(setback)
         draw_report(self._run)
         run = Run.load(self._run.path, cell=self.model.config.cell)
         run.data = self.data  # which need not be read again
