@@ -32,7 +32,9 @@ def as_size(size: float) -> str:
     """Write bytes for people: ``1.5 GiB``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size >= UNITS[unit]:
-            return f"{size / UNITS[unit]:.3g} {unit}" if size < 1000 * UNITS[unit] else f"{size / UNITS[unit]:,.0f} {unit}"
+            return (
+                f"{size / UNITS[unit]:.3g} {unit}" if size < 1000 * UNITS[unit] else f"{size / UNITS[unit]:,.0f} {unit}"
+            )
     return f"{size:.0f} bytes"
 
 

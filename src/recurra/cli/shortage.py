@@ -40,7 +40,9 @@ def _advice(given: dict[str, Any]) -> str:
     parts = [f"{as_size(free_bytes())} are free"]
     if "run" in given:
         parts.append(_model(given["run"]))
-    used = [f"{LOWERED[name]} {given[name]}" for name in LOWERED if isinstance(given.get(name), int) and given[name] > 1]
+    used = [
+        f"{LOWERED[name]} {given[name]}" for name in LOWERED if isinstance(given.get(name), int) and given[name] > 1
+    ]
     if used:
         parts.append(f"lower {', or '.join(used)}")
     else:

@@ -1,6 +1,6 @@
 """Is this machine fit to train on? Versions, processor, engine, devices, memory, disk."""
 
-from recurra.doctor.examine import examine
+from recurra.doctor.checks import examine
 from recurra.doctor.findings import NOTE, OK, WRONG, Finding
 from recurra.doctor.known import KNOWN, Known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import tempfile
 import time
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from llvmlite import ir
 
 from recurra.cells import make_cell
 from recurra.cells.box import CELLS
 from recurra.doctor.findings import NOTE, OK, WRONG, Finding
 from recurra.engine import choose_path, scan
-from recurra.engine.llvm.compiler import cache_directory
+from recurra.engine.llvm.compiler import cache_directory, compile_module
+from recurra.engine.llvm.target import host_target
 from recurra.errors import EngineError
 from recurra.state import map_leaves
 from recurra.testing import make_case
@@ -40,20 +43,33 @@ def present_devices() -> list[str]:
 
 
 def check_compiler() -> Finding:
-    """Compile a small loop for the first time, into a cache of its own."""
+    """Compile a function into a cache of its own, and call it."""
     started = time.perf_counter()
-    cell = make_cell("rnn", 3, 5)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            with _cache_in(folder), torch.no_grad():
-                scan(cell, torch.ones(2, 1, 3), backend="llvm")
+            with _cache_in(folder):
+                address = compile_module(_write_triple, "doctor", "float32", host_target())
             kept = len(list(Path(folder).glob("*.o")))
+        result = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(14)
     except Exception as error:  # whatever it is, the engine does not work here
         advice = "reinstall llvmlite; until then --backend loop works, slowly"
         return Finding("compiler", WRONG, f"{type(error).__name__}: {error}", advice)
+    if result != 42:
+        return Finding(
+            "compiler", WRONG, f"3 x 14 is {result}", "compiled code is wrong here: train with --backend loop"
+        )
     if not kept:
         return Finding("compiler", WRONG, "compiled code is not kept", "report this: every start compiles anew")
-    return Finding("compiler", OK, f"works: a small loop in {time.perf_counter() - started:.2f} s")
+    return Finding("compiler", OK, f"works, and keeps what it compiled: {time.perf_counter() - started:.2f} s")
+
+
+def _write_triple() -> ir.Module:
+    """Return a module with a function that gives three times what it is given."""
+    module, number = ir.Module(), ir.IntType(64)
+    function = ir.Function(module, ir.FunctionType(number, [number]), "scan")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(builder.mul(function.args[0], number(3)))
+    return module
 
 
 @contextmanager
@@ -81,7 +97,9 @@ def check_cache() -> Finding:
         advice = "every start compiles anew: export RECURRA_CACHE=FOLDER that can be written"
         return Finding("cache", WRONG, f"{folder} cannot be written: {error.strerror}", advice)
     code = list(folder.glob("*.o"))
-    return Finding("cache", OK, f"{folder}: {len(code):,} loops, {sum(file.stat().st_size for file in code) / 1e6:.1f} MB")
+    return Finding(
+        "cache", OK, f"{folder}: {len(code):,} loops, {sum(file.stat().st_size for file in code) / 1e6:.1f} MB"
+    )
 
 
 def check_parity(device: str, tell: Tell = lambda text: None) -> Finding:

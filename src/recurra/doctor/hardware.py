@@ -56,7 +56,9 @@ def check_vectors() -> Finding:
     unit, target = host_vector_unit(), host_target()
     text = f"{unit.name}, {unit.lanes} float32 at once; the engine writes {target.vector_bits}-bit code ({target.name})"
     if target.vector_bits < 32 * unit.lanes:
-        return Finding("vectors", NOTE, text, "narrower than the processor: compiled loops are slower than they could be")
+        return Finding(
+            "vectors", NOTE, text, "narrower than the processor: compiled loops are slower than they could be"
+        )
     return Finding("vectors", OK, text)
 
 

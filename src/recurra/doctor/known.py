@@ -62,8 +62,8 @@ KNOWN = (
         "pytorch/pytorch#177834",
     ),
     Known(
-        "torch", None, None, "cuda", "cuDNN's nn.LSTM fails for more than 65,535 steps at once", "pytorch/pytorch#133751",
-        silent=False,
+        "torch", None, None, "cuda", "cuDNN's nn.LSTM fails for more than 65,535 steps at once",
+        "pytorch/pytorch#133751", silent=False,
     ),
 )  # fmt: skip
 """Reports against versions that recurra runs on, oldest 2.6; recurra's own layers apply dropout outside of kernels."""

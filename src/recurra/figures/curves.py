@@ -69,7 +69,7 @@ def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _mark_setbacks(axes: Axes, rows: Sequence[Row]) -> list[Any]:
     """Shade the steps that were taken back and made again; one entry in the legend stands for all."""
-    drawn = []
+    drawn: list[Any] = []
     for wrong in setbacks(rows):
         back = wrong["step"] if wrong["back_to"] is None else wrong["back_to"]
         drawn.append(axes.axvspan(back, wrong["step"], color=PURPLE, alpha=0.12, linewidth=0))

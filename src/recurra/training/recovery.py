@@ -209,7 +209,9 @@ class Recovery:
 
     def last_words(self, setback: Setback, run: Path, config: OptimizationConfig) -> str:
         """Say that training stopped, and what to change."""
-        tried = f" at a learning rate that was lowered {self.used} times, to {self.factor:g} of it," if self.used else ""
+        tried = (
+            f" at a learning rate that was lowered {self.used} times, to {self.factor:g} of it," if self.used else ""
+        )
         return (
             f"training diverged at step {setback.step} of {run},{tried} and was stopped: {setback.what}; the last good "
             f"weights are kept there. Start again with a lower --lr (it was {config.lr:g}) or a smaller --clip (it was "
@@ -217,7 +219,7 @@ class Recovery:
         )
 
     def row(self, setback: Setback, back_to: int | None) -> dict[str, Any]:
-        """Return what metrics say of a setback; `back_to` is the step from which training goes on, None if it does not."""
+        """Return what metrics say of a setback; training goes on from `back_to`, or not at all where that is None."""
         # JSON knows no nan: what is not a number is told in words
         number = {name: v if math.isfinite(v := getattr(setback, name)) else None for name in ("loss", "norm")}
         return {

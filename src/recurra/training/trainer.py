@@ -187,6 +187,8 @@ class Trainer:
             origin=self.origin,
         )
         try:
+            if not self._weights_are_numbers:
+                raise Setback("a weight is not a number", 0)
             Run.describe(self.directory, config, self.task)
             self._write_generation(self.recovery.moment(0))
         except BaseException:
@@ -225,7 +227,8 @@ class Trainer:
                 self._report()
             interrupted = self._interruption.requested
             due = self.recovery.is_due(self.step) and not at_end
-            if interrupted or due or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
+            wanted = interrupted or due or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S
+            if wanted and self._weights_are_numbers:
                 self._write_generation(self.recovery.moment(self.step) if due else PASSING)
             if interrupted:
                 self._say_how_to_resume()
@@ -253,10 +256,10 @@ class Trainer:
         self.sums["batches"] += 1
         self.reporter.step(self.step, nats_value, norm_value)
 
-    def _check_weights(self) -> None:
+    @property
+    def _weights_are_numbers(self) -> bool:
         """Weights that the last step made useless show in the loss only at the next; they are not to be kept."""
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            raise Setback("a weight is not a number", self.step)
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
 
     def _go_back(self, setback: Setback) -> None:
         """Return to the last good moment, to go on at a lower rate; or stop, where that was done often enough."""
@@ -272,7 +275,8 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Validate, keep the weights if they are better, write a sample."""
-        self._check_weights()
+        if not self._weights_are_numbers:
+            raise Setback("a weight is not a number", self.step)
         try:
             score = self.validate()
         except KeyboardInterrupt:
@@ -343,7 +347,6 @@ class Trainer:
         return self.config.keep == "last" or not math.isfinite(self.best_loss)
 
     def _write_generation(self, moment: Moment = PASSING) -> None:
-        self._check_weights()
         values = {
             "epoch": self.epoch,
             "batch": self.batch,

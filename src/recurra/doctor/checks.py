@@ -16,7 +16,9 @@ from recurra.doctor.known import check_known
 __all__ = ["examine"]
 
 
-def examine(runs: Path = Path("runs"), progress: Callable[..., None] = lambda done, total, label: None) -> Iterator[Finding]:
+def examine(
+    runs: Path = Path("runs"), progress: Callable[..., None] = lambda done, total, label: None
+) -> Iterator[Finding]:
     """Yield what each check has found, the quick ones first.
 
     Args:
