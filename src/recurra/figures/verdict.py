@@ -42,7 +42,7 @@ def _recovered(wrong: Sequence[Row]) -> str:
     if not wrong:
         return ""
     times = "once" if len(wrong) == 1 else f"{len(wrong)} times"
-    return f"; went wrong {times}, and on at {wrong[-1]['lr_factor']:g} of the learning rate"
+    return f"; went back {times}, learning rate x {wrong[-1]['lr_factor']:g}"
 
 
 def _judge(rows: Sequence[Row]) -> str:
