@@ -19,6 +19,7 @@ import recurra.doctor.hardware as hardware
 import recurra.doctor.software as software
 from recurra.cells.box import CELLS
 from recurra.cli import main
+from recurra.cli.options import progress_bar
 from recurra.doctor import KNOWN, NOTE, OK, WRONG, Known, examine
 from recurra.doctor.known import check_known, version_of
 from recurra.engine import scan
@@ -236,12 +237,16 @@ def test_code_narrower_than_the_processor(monkeypatch):
 
 
 def test_a_terminal_that_shows_no_texts(monkeypatch):
+    before = hardware.check_terminal()
     stream = namedtuple("Stream", "encoding")
-    monkeypatch.setattr(sys, "stdout", stream("ascii"))
-    monkeypatch.setattr(sys, "stderr", stream("UTF-8"))
+    monkeypatch.setattr(sys, "__stdout__", stream("ascii"))
+    monkeypatch.setattr(sys, "__stderr__", stream("UTF-8"))
     found = hardware.check_terminal()
     assert (found.status, found.text) == (WRONG, "stdout is ascii")
     assert "PYTHONUTF8" in found.advice
+    monkeypatch.undo()
+    with progress_bar("checking"):  # which stands before the streams
+        assert hardware.check_terminal() == before
 
 
 def test_amd_is_told_from_nvidia(monkeypatch):

@@ -54,7 +54,7 @@ def _show(finding: Finding, verbose: bool) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     mark, style = MARKS[finding.status]
-    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
+    if sys.__stdout__ is None or sys.__stdout__.encoding.lower().replace("-", "") != "utf8":
         mark = PLAIN_MARKS[finding.status]
     # a terminal is filled to its edge; what reads a pipe gets a line for each finding
     width = max(console.width - INDENT - 1, 20) if console.is_terminal else sys.maxsize

@@ -106,7 +106,8 @@ def check_clock() -> Finding:
 
 def check_terminal() -> Finding:
     """Look whether texts can be shown."""
-    encodings = {name: getattr(getattr(sys, name), "encoding", None) or "none" for name in ("stdout", "stderr")}
+    streams = {"stdout": sys.__stdout__, "stderr": sys.__stderr__}  # behind whatever shows progress
+    encodings = {name: stream.encoding for name, stream in streams.items() if stream is not None}
     bad = [f"{name} is {found}" for name, found in encodings.items() if found.lower().replace("-", "") != "utf8"]
     if bad:
         return Finding("terminal", WRONG, "; ".join(bad), "texts cannot be shown: export PYTHONUTF8=1, or LANG=C.UTF-8")
