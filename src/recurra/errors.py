@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EngineError",
+    "OutOfMemoryError",
     "RecurraError",
     "RunError",
     "ShapeError",
@@ -63,6 +64,10 @@ class RunError(RecurraError):
 
 class DivergedError(RecurraError, ArithmeticError):
     """Training produced a loss or gradient that is not a finite number."""
+
+
+class OutOfMemoryError(RecurraError, MemoryError):
+    """There is not enough memory for what was asked."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

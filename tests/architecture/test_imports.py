@@ -25,7 +25,7 @@ def test_asking_for_help_loads_nothing_heavy(arguments):
     assert loaded_by(f"from recurra.cli import main; assert main({arguments}) == 0") == set()
 
 
-COMMANDS = ["train", "evaluate", "generate", "score", "info", "inspect", "export", "explain", "bench"]
+COMMANDS = ["train", "evaluate", "generate", "score", "info", "inspect", "export", "explain", "doctor", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -127,6 +127,33 @@ def test_the_newest_generation_can_be_dropped_but_not_the_only_one(directory):
         assert directory.read_generation()[0].values == {"step": 1}
 
 
+def lasting(step: int) -> Generation:
+    made = generation(step)
+    return Generation(made.tensors, {**made.values, "lasting": True})
+
+
+def test_two_lasting_generations_are_kept_beside_the_two_newest(directory):
+    for step in range(12):
+        directory.write_generation(lasting(step) if step % 4 == 1 else generation(step))
+    assert sorted(int(path.name) for path in directory.training.iterdir()) == [5, 9, 10, 11]
+    directory.write_generation(lasting(12))
+    assert sorted(int(path.name) for path in directory.training.iterdir()) == [9, 11, 12]
+
+
+def test_an_accepted_generation_is_gone_back_to(directory):
+    directory.append_metrics({"step": 0})
+    directory.write_generation(lasting(0))
+    for step in (1, 2):
+        directory.append_metrics({"step": step})
+        directory.write_generation(generation(step))
+    found, notes = directory.read_generation(lambda values: values.get("lasting"))
+    assert (found.values["step"], notes) == (0, [])
+    assert directory.read_metrics() == [{"step": 0}]
+    assert [path.name for path in directory.training.iterdir()] == ["000000"]
+    with pytest.raises(RunError, match="no checkpoint"):
+        directory.read_generation(lambda values: False)
+
+
 def test_damaged_metrics_are_named(directory):
     directory.metrics_file.write_text("{not json}\n")
     with pytest.raises(RunError, match="damaged"):

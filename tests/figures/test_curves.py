@@ -28,6 +28,23 @@ RUNS = {
 }
 
 
+WRONG = {"what": "loss is nan", "step": 430, "loss_nats": None, "grad_norm": None, "retry": 1, "lr_factor": 0.5}
+RUNS["went back"] = [
+    *rows(falling, falling)[:30],
+    {"step": 300, "epoch": 3, "setback": {**WRONG, "back_to": 300}},
+    *rows(falling, falling)[30:],
+]
+RUNS["stopped"] = [*rows(falling)[:40], {"step": 430, "epoch": 4, "setback": {**WRONG, "back_to": None}}]
+
+
+def test_steps_that_were_made_again_are_shaded(tmp_path):
+    pictures = []
+    for name, run in (("calm", rows(falling, falling)), ("back", RUNS["went back"])):
+        plot_curves(run, tmp_path / f"{name}.png", title="a run")
+        pictures.append(imread(tmp_path / f"{name}.png"))
+    assert (pictures[0] != pictures[1]).any(-1).sum() > 20_000, "a band of 130 of 1,000 steps"
+
+
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_any_run_can_be_drawn(run, tmp_path):
     path = tmp_path / "report" / "curves.png"

@@ -86,3 +86,16 @@ def test_a_perfect_model_does_not_divide_by_zero():
 def test_a_loss_below_zero_falls_by_no_share():
     rows = [{"step": step, "valid_loss_nats": 1.0 - step} for step in range(1, 11)]
     assert verdict(rows) == "still learning: validation loss fell from -7.000 to -9.000 after step 8 of 10"
+
+
+WRONG = {"what": "loss is nan", "step": 430, "loss_nats": None, "grad_norm": None, "retry": 1, "lr_factor": 0.5}
+
+
+def test_a_run_that_went_wrong_and_back_says_so():
+    made = rows(falling, falling)
+    calm = verdict(made)
+    back = {"step": 300, "epoch": 3, "setback": {**WRONG, "back_to": 300}}
+    assert verdict([*made[:30], back, *made[30:]]) == f"{calm}; went back once, learning rate x 0.5"
+    assert verdict([*made[:30], back, back, *made[30:]]) == f"{calm}; went back 2 times, learning rate x 0.5"
+    stopped = {"step": 430, "epoch": 4, "setback": {**WRONG, "back_to": None}}
+    assert verdict([*made[:30], back, stopped]) == "diverged at step 430: loss is nan"

@@ -203,7 +203,7 @@ class Explode(Reporter):
 
 def test_divergence_stops_and_keeps_the_last_good_weights(tmp_path, monkeypatch):
     monkeypatch.setattr("recurra.training.trainer.CHECKPOINT_EVERY_S", -1.0)
-    settings = {"optimizer": "sgd", "lr": 0.1, "clip": 0.0, "schedule": "constant"}
+    settings = {"optimizer": "sgd", "lr": 0.1, "clip": 0.0, "schedule": "constant", "retries": 0}
     exploding = trainer(tmp_path / "run", reporter=Explode(9), **settings)
     exploding.reporter.trainer = exploding
     with pytest.raises(DivergedError, match="--lr"):
@@ -380,7 +380,7 @@ def test_every_training_setting_changes_something(tmp_path, base, field):
 
 
 def test_every_training_setting_is_accounted_for():
-    others = {"patience", "keep", "threads", "device", "backend"}  # the first two and the last have tests of their own
+    others = {"patience", "keep", "threads", "device", "backend", "retries"}  # which have tests of their own
     assert set(CHANGES) | others == set(TrainingConfig.__dataclass_fields__)
 
 

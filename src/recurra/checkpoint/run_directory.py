@@ -9,7 +9,7 @@
     metrics.jsonl       one line per report; the same bits for the same seed
     timing.jsonl        what is not reproducible: seconds, tokens per second
     report/             pictures and samples
-    training/           two generations of all that resuming needs
+    training/           two generations of all that resuming needs, and two more that last longer
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +37,7 @@ FORMAT = 1
 """Version of the layout; a run directory of a later version is refused."""
 
 KEPT_GENERATIONS = 2
+"""So many of all generations, and so many of those that are lasting: whose values say ``"lasting": true``."""
 
 
 @dataclass(frozen=True)
@@ -217,13 +218,30 @@ class RunDirectory:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        for number in self._generations()[KEPT_GENERATIONS:]:
+        for number in self._outdated():
             shutil.rmtree(self.training / f"{number:06d}", ignore_errors=True)
 
-    def read_generation(self) -> tuple[Generation, list[str]]:
-        """Return the newest generation that is whole, and a line for every newer one that is not, which is removed.
+    def _outdated(self) -> list[int]:
+        numbers = self._generations()[KEPT_GENERATIONS:]
+        lasting = [number for number in self._generations() if self._is_lasting(number)][:KEPT_GENERATIONS]
+        return [number for number in numbers if number not in lasting]
 
-        The files that only ever grow are cut back to what they were when it was written.
+    def _is_lasting(self, number: int) -> bool:
+        try:
+            values = read_json(self.training / f"{number:06d}" / "values.json")
+        except RunError:
+            return False
+        return isinstance(values, dict) and values.get("lasting") is True
+
+    def read_generation(
+        self, accept: Callable[[Mapping[str, Any]], bool] | None = None
+    ) -> tuple[Generation, list[str]]:
+        """Return the newest generation that is whole, and a line for every newer one that is not.
+
+        Newer ones are removed. The files that only ever grow are cut back to what they were when it was written.
+
+        Args:
+            accept: says by its values whether a generation will do; by default all do.
         Raises: RunError if none is whole.
         """
         notes: list[str] = []
@@ -231,8 +249,10 @@ class RunDirectory:
             folder = self.training / f"{number:06d}"
             try:
                 self._verify(folder)
-                tensors = _read_tensors(folder / "tensors.safetensors")
                 values = read_json(folder / "values.json")
+                if accept is not None and not accept(values):
+                    continue
+                tensors = _read_tensors(folder / "tensors.safetensors")
                 self._cut_logs(folder)
                 for newer in self._generations():
                     if newer > number:

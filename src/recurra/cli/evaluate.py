@@ -13,6 +13,7 @@ from recurra.cli.adapting import Adapting, adapting_options
 from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar, run_argument, trust_options
 from recurra.cli.search import beam_options, take_beam
+from recurra.cli.shortage import memory_advice
 from recurra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ Examples:
 @trust_options
 @json_option
 @debug_option
+@memory_advice
 def command(
     run: str,
     corpus: str | None,

@@ -13,6 +13,7 @@ import click
 from recurra.cli.adapting import behind_cache, cache_options, take_cache
 from recurra.cli.options import debug_option, json_option, load_language_model, print_json, run_argument, trust_options
 from recurra.cli.search import DRAWN, beam_options, check_no_draws, take_beam
+from recurra.cli.shortage import memory_advice
 from recurra.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ Examples:
 @trust_options
 @json_option
 @debug_option
+@memory_advice
 def command(
     run: str,
     prompt: str | None,

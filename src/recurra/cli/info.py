@@ -20,6 +20,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
     """Describe RUN: model, sizes, parameters, data, best numbers."""
     from recurra.config import as_mapping
     from recurra.training import TASKS, Run
+    from recurra.training.recovery import describe_setback
 
     loaded = Run.load(run, cell=cell, trust=trust)
     model, metrics, config = loaded.model, loaded.metrics, loaded.config
@@ -38,6 +39,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         "steps": metrics[-1]["step"] if metrics else 0,
         "epochs": metrics[-1]["epoch"] if metrics else 0,
         "best": best,
+        "setbacks": [row["setback"] for row in metrics if "setback" in row],
         "verdict": loaded.verdict,
     }
     if as_json:
@@ -47,6 +49,7 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         facts["origin"] = str(config.origin)
     if best is not None:
         facts["best"] = f"{_numbers(best)} at epoch {best['epoch']}, step {best['step']}"
+    facts["setbacks"] = "; ".join(map(describe_setback, facts["setbacks"])) or None
     for name, value in facts.items():
         if value is not None:
             shown = f"{value:,}" if isinstance(value, int) else _listed(value) if isinstance(value, list) else value

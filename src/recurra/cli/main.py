@@ -12,6 +12,7 @@ import click
 
 import recurra
 from recurra.errors import RecurraError, nearest
+from recurra.memory import is_shortage
 
 __all__ = ["main"]
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "inspect": "Look into a run: gradients, spectra, behaviour, gates, costs.",
     "export": "Write a run for other software: ONNX.",
     "explain": "Say which engine path runs a cell, and why.",
+    "doctor": "Check this machine: versions, engine, devices, memory, disk.",
     "bench": "Measure this machine: its peak, recurra and torch.nn.",
 }
 
@@ -89,10 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as `| head` does; what is left to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:
+    except (MemoryError, OSError, RuntimeError) as error:
+        if is_shortage(error):
+            return _fail("out of memory; give it less at once, or run it where there is more", USER_ERROR, debug)
+        if not isinstance(error, OSError):
+            return _fault(error, debug)
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), USER_ERROR, debug)
     except Exception as error:
-        return _fail(f"internal fault: {type(error).__name__}: {error} (--debug shows where)", FAULT, debug)
+        return _fault(error, debug)
+
+
+def _fault(error: Exception, debug: bool) -> int:
+    return _fail(f"internal fault: {type(error).__name__}: {error} (--debug shows where)", FAULT, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

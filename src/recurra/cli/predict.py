@@ -13,6 +13,7 @@ import click
 
 from recurra.cli.options import debug_option, progress_bar, run_argument, trust_options
 from recurra.cli.search import beam_options, take_beam
+from recurra.cli.shortage import memory_advice
 from recurra.errors import ConfigError
 
 FORMATS = ("jsonl", "csv")
@@ -36,6 +37,7 @@ Examples:
 @click.option("--skip-bad", is_flag=True, help="Leave out what cannot be read, and say so.")
 @trust_options
 @debug_option
+@memory_advice
 def command(
     run: str,
     file: str,

@@ -58,6 +58,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("epochs", int, "Passes over the corpus."),
     ("steps", int, "Optimizer steps, in place of --epochs."),
     ("patience", int, "Stop after so many epochs without a better validation loss."),
+    ("retries", int, "How often training that goes wrong goes back, and on at half the rate; 0 to stop at once."),
     ("seed", int, "Seed of everything random."),
     ("device", str, "auto, cpu or cuda."),
     ("threads", int, "Threads of the CPU."),

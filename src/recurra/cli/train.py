@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import tomllib
 from pathlib import Path
@@ -14,7 +13,9 @@ import click
 from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar
 from recurra.cli.settings import Grouped, with_settings
+from recurra.cli.shortage import memory_advice
 from recurra.errors import ConfigError
+from recurra.memory import as_size, free_bytes, installed_bytes
 
 if TYPE_CHECKING:
     from recurra.training import Run, RunConfig
@@ -53,6 +54,7 @@ Examples:
 @with_settings
 @json_option
 @debug_option
+@memory_advice
 def command(
     corpus: str | None,
     task: str | None,
@@ -150,15 +152,22 @@ def _start(config: RunConfig, out: str | None, begin: Run | None) -> Run:
 
 
 def _check_memory(config: RunConfig, data: Any) -> None:
-    """Refuse a model whose weights, gradients and two moments are larger than the machine."""
+    """Refuse a model whose weights alone are larger than the machine; warn of a training that may not fit what is free.
+
+    Of a language model a window is counted, too; of other tasks weights, gradients and moments.
+    """
     import torch
 
     from recurra.training import TASKS
+    from recurra.training.needs import describe_needs, needs
 
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = installed_bytes()
+    on_a_gpu = config.training.device != "cpu" and torch.cuda.is_available()
+    free, where = (torch.cuda.mem_get_info()[0], "on the GPU") if on_a_gpu else (free_bytes(), "here")
     try:
         with torch.device("meta"):
-            numbers = sum(p.numel() for p in TASKS[config.task].make_model(config, data).parameters())
+            model = TASKS[config.task].make_model(config, data)
+        numbers = sum(p.numel() for p in model.parameters())
     except RuntimeError:  # even the count of its numbers is too large for torch
         numbers = sys.maxsize
     if 16 * numbers > installed:
@@ -166,6 +175,10 @@ def _check_memory(config: RunConfig, data: Any) -> None:
             f"training a model of {config.model.layers} x {config.model.hidden:,} units takes more memory than the "
             f"{installed / 2**30:.0f} GiB here; lower --hidden, --embedding or --layers"
         )
+    steps = config.training.policy.span if config.task == "lm" else 1
+    found = needs(model, config.training, steps, config.training.batch)
+    if sum(need.bytes for need in found) > free:
+        print(f"warning: only {as_size(free)} are free {where}, and {describe_needs(found)}", file=sys.stderr)
 
 
 def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:

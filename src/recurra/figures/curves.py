@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurra.figures.canvas import BLUE, FAINT, GREEN, INK, PURPLE, VERMILION, canvas, save, write_heading
-from recurra.figures.series import Row, Series, first_failure, read_series, smoothed
+from recurra.figures.series import Row, Series, first_failure, read_series, setbacks, smoothed
 from recurra.figures.verdict import verdict
 
 if TYPE_CHECKING:  # loaded when something is drawn: most commands draw nothing
@@ -59,11 +59,24 @@ def _draw_losses(axes: Axes, rows: Sequence[Row]) -> None:
     failed = first_failure(rows, "loss_nats")
     if failed is not None:
         shown.append(axes.axvline(failed, color=INK, linestyle=":", label=f"not a number at step {failed:,}"))
+    shown += _mark_setbacks(axes, rows)
     _limit(axes, [*smooth.values, *valid.values], train)
     axes.set_ylabel("loss (nats per token)")
     if shown:
         axes.legend(handles=shown, loc="best", frameon=True, framealpha=0.9, edgecolor="none")
         _add_perplexity(axes)
+
+
+def _mark_setbacks(axes: Axes, rows: Sequence[Row]) -> list[Any]:
+    """Shade the steps that were taken back and made again; one entry in the legend stands for all."""
+    drawn: list[Any] = []
+    for wrong in setbacks(rows):
+        back = wrong["step"] if wrong["back_to"] is None else wrong["back_to"]
+        drawn.append(axes.axvspan(back, wrong["step"], color=PURPLE, alpha=0.12, linewidth=0))
+        drawn.append(axes.axvline(wrong["step"], color=PURPLE, linestyle=":", label="went wrong and back"))
+        if wrong["back_to"] is None:
+            drawn[-1].set_label(f"diverged at step {wrong['step']:,}")
+    return drawn[-1:]
 
 
 def _marks(series: Series) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Row", "Series", "first_failure", "read_series", "smoothed"]
+__all__ = ["Row", "Series", "first_failure", "read_series", "setbacks", "smoothed"]
 
 Row = Mapping[str, Any]
 
@@ -31,6 +31,11 @@ def read_series(rows: Sequence[Row], key: str) -> Series:
 def first_failure(rows: Sequence[Row], key: str) -> int | None:
     """Return the first step whose value is not a finite number, or None."""
     return next((int(row["step"]) for row in rows if row.get(key) is not None and not _is_finite(row[key])), None)
+
+
+def setbacks(rows: Sequence[Row]) -> list[Row]:
+    """Return what is told of each time that training went wrong: `step`, and where it went `back_to`, if it did."""
+    return [row["setback"] for row in rows if "setback" in row]
 
 
 def smoothed(series: Series, share: float = 0.04) -> Series:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recurra.figures.series import Row, Series, first_failure, read_series, smoothed
+from recurra.figures.series import Row, Series, first_failure, read_series, setbacks, smoothed
 
 __all__ = ["verdict"]
 
@@ -23,7 +23,8 @@ def verdict(rows: Sequence[Row]) -> str:
 
     Overfitting: the last validations, two at least, lie above the best while training went on to fall. Still learning:
     the best loss of all is lower than the best before the last fifth. A change below 1 % of the loss, or of the way
-    that it came down, counts as none. A run with too few validations is judged by its training loss, smoothed.
+    that it came down, counts as none. A run with too few validations is judged by its training loss, smoothed. Where
+    training went wrong and back, that is said, too.
 
     Args:
         rows: of metrics.jsonl: `step`, and where there is one `loss_nats` and `valid_loss_nats`.
@@ -31,6 +32,20 @@ def verdict(rows: Sequence[Row]) -> str:
     for key, name in (("loss_nats", "training"), ("valid_loss_nats", "validation")):
         if (step := first_failure(rows, key)) is not None:
             return f"diverged: {name} loss is not a number at step {step:,}"
+    wrong = setbacks(rows)
+    if wrong and wrong[-1]["back_to"] is None:
+        return f"diverged at step {wrong[-1]['step']:,}: {wrong[-1]['what']}"
+    return _judge(rows) + _recovered(wrong)
+
+
+def _recovered(wrong: Sequence[Row]) -> str:
+    if not wrong:
+        return ""
+    times = "once" if len(wrong) == 1 else f"{len(wrong)} times"
+    return f"; went back {times}, learning rate x {wrong[-1]['lr_factor']:g}"
+
+
+def _judge(rows: Sequence[Row]) -> str:
     valid = read_series(rows, "valid_loss_nats")
     train = smoothed(read_series(rows, "loss_nats"), share=LAST)
     if len(valid.steps) >= ENOUGH_VALIDATIONS:

@@ -36,6 +36,9 @@ class OptimizationConfig:
         clip_value: largest entry of the gradient, clipped before the norm; 0 for none.
         epochs, steps: how long; steps, where given, wins.
         patience: stop after so many epochs without a better validation loss; default never.
+        retries: how often training that goes wrong, by a loss that explodes or numbers that are none, goes back to its
+            last good checkpoint and on at half the learning rate, before it stops; 0 to stop at once, and never for a
+            loss that is a number.
         average: decay of the exponential moving average of weights that is evaluated and kept; 0 for none.
         keep: which weights to keep: the "best" by validation, or the "last".
         seed: of everything random in training. The first weights are drawn when the model is built, before that.
@@ -55,6 +58,7 @@ class OptimizationConfig:
     epochs: int = 10
     steps: int | None = None
     patience: int | None = None
+    retries: int = 3
     average: float = 0.0
     keep: str = "best"
     seed: int = 0
@@ -74,6 +78,7 @@ class OptimizationConfig:
         if self.threads is not None and self.threads > MAX_THREADS:
             raise ConfigError(f"'threads' must be at most {MAX_THREADS:,}, not {self.threads:,}")
         check_at_least(0, weight_decay=self.weight_decay, clip=self.clip, clip_value=self.clip_value, seed=self.seed)
+        check_at_least(0, retries=self.retries)
         check_probability(average=self.average, beta2=self.beta2)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"'lr' must be above 0, not {self.lr}")

@@ -40,6 +40,11 @@ class Reporter:
     def note(self, text: str) -> None:
         """Something to know."""
 
+    def back(self, step: int, text: str) -> None:
+        """Training goes on from an earlier step; `text` says why."""
+        self.first_step, self.marked_step = min(self.first_step, step), min(self.marked_step, step)
+        self.note(f"went back: {text}")
+
     def timing(self, step: int) -> dict[str, float]:
         """Return seconds so far and tokens (or examples) per second since the last call."""
         now = time.monotonic()

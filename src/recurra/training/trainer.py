@@ -7,16 +7,18 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
-from recurra.checkpoint import RunDirectory
+from recurra.checkpoint import Generation, RunDirectory
 from recurra.errors import ConfigError, DivergedError, RunError
+from recurra.memory import naming_shortage
 from recurra.state import detach
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
+from recurra.training.needs import advise
 from recurra.training.optimization import (
     clip_gradients,
     make_optimizer,
@@ -25,6 +27,7 @@ from recurra.training.optimization import (
     scaled_rate,
 )
 from recurra.training.progress import Reporter, make_reporter
+from recurra.training.recovery import GOOD, PASSING, Moment, Recovery, Setback, describe_setback
 from recurra.training.run import Run, draw_report, free_path
 from recurra.training.snapshot import Learning
 from recurra.training.task import Task, Validation
@@ -109,19 +112,23 @@ class Trainer:
 
         Args:
             epochs, steps: in place of those of the settings.
-        Raises: DivergedError if the loss or the gradient is no longer finite; KeyboardInterrupt after an interruption.
-            The run directory can be resumed after both.
+        Raises: DivergedError if training goes wrong more often than `retries` allows; KeyboardInterrupt after an
+            interruption; OutOfMemoryError that says what to lower. The run directory can be resumed after all of them.
         """
         if epochs is not None or steps is not None:
             if self.directory is not None:
                 raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
             changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
             self.task.config = replace(self.config, **changes)
-        self._prepare()
-        with self._interruption, self.reporter:
-            while not self._finished:
-                self._train_epoch()
-                self._finish_epoch()
+        with naming_shortage(lambda: advise(self)):
+            self._prepare()
+            with self._interruption, self.reporter:
+                while not self._finished:
+                    try:
+                        self._train_epoch()
+                        self._finish_epoch()
+                    except Setback as setback:
+                        self._go_back(setback)
         draw_report(self._run)
         run = Run.load(self._run.path, cell=self.model.config.cell)
         run.data = self.data  # which need not be read again
@@ -153,6 +160,7 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, config, self.total_steps)
         self.average = WeightAverage(self.model, config.average)
         self.learning = Learning(self.model, self.optimizer, self.schedule, self.average, self.device)
+        self.recovery = Recovery(config.retries, self.total_steps)
         self.epoch = self.batch = self.step = self.stale_epochs = 0
         self.best_loss = math.inf
         self.state: Any = None
@@ -179,8 +187,10 @@ class Trainer:
             origin=self.origin,
         )
         try:
+            if not self._weights_are_numbers:
+                raise Setback("a weight is not a number", 0)
             Run.describe(self.directory, config, self.task)
-            self._write_generation()
+            self._write_generation(self.recovery.moment(0))
         except BaseException:
             # Without its first checkpoint it is no run: nothing is left behind.
             shutil.rmtree(path, ignore_errors=True)
@@ -216,8 +226,10 @@ class Trainer:
             if self.step % report_every == 0 and not at_end:
                 self._report()
             interrupted = self._interruption.requested
-            if interrupted or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
-                self._write_generation()
+            due = self.recovery.is_due(self.step) and not at_end
+            wanted = interrupted or due or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S
+            if wanted and self._weights_are_numbers:
+                self._write_generation(self.recovery.moment(self.step) if due else PASSING)
             if interrupted:
                 self._say_how_to_resume()
                 raise KeyboardInterrupt
@@ -229,10 +241,9 @@ class Trainer:
         loss.backward()
         norm = clip_gradients(self.model, self.config)
         nats_value, norm_value = nats.item(), norm.item()
-        if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
-            self._diverged(nats_value, norm_value)
-        self.sums["lr"] = self.optimizer.param_groups[0]["lr"]
-        with scaled_rate(self.optimizer, self.task.rate(batch)):
+        self.recovery.check(self.step + 1, nats_value, norm_value)
+        self.sums["lr"] = self.optimizer.param_groups[0]["lr"] * self.recovery.factor
+        with scaled_rate(self.optimizer, self.task.rate(batch) * self.recovery.factor):
             self.optimizer.step()
         if per_step(self.schedule):
             self.schedule.step()
@@ -245,30 +256,27 @@ class Trainer:
         self.sums["batches"] += 1
         self.reporter.step(self.step, nats_value, norm_value)
 
-    def _check_weights(self) -> None:
+    @property
+    def _weights_are_numbers(self) -> bool:
         """Weights that the last step made useless show in the loss only at the next; they are not to be kept."""
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            self._diverged(math.nan, math.nan)
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
 
-    def _diverged(self, nats: float, norm: float) -> NoReturn:
-        """Go back to the last checkpoint whose weights were good, and say what to change."""
-        if self._saved_step == self.step:
-            # The step that made the weights useless is seen only now, after a checkpoint has taken them for good.
-            self._run.drop_newest_generation()
-            if not math.isfinite(self.best_loss) or self.config.keep == "last":
-                tensors = self._run.read_generation()[0].tensors
-                part = "average." if self.config.average else "model."
-                self._run.write_model({k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)})
-        draw_report(self._run)
-        raise DivergedError(
-            f"training diverged at step {self.step + 1} of {self._run.path}: loss {nats:g}, gradient norm {norm:g}; "
-            f"the last good weights are kept there. Start again with a lower --lr (it was {self.config.lr:g}) or "
-            f"a smaller --clip (it was {self.config.clip:g})"
-        )
+    def _go_back(self, setback: Setback) -> None:
+        """Return to the last good moment, to go on at a lower rate; or stop, where that was done often enough."""
+        if not self.recovery.may_go_back():
+            fresh = self._saved_step == self.step
+            self.recovery.give_up(setback, self._run, self.config, self.epoch, fresh=fresh, uses_last=self._uses_last)
+        self._put_back(self.recovery.last_good(setback, self._run), going_back=True)
+        self.recovery.lower()
+        row = self.recovery.row(setback, self.step)
+        self._run.append_metrics({"step": self.step, "epoch": self.epoch, "setback": row})
+        self._write_generation(GOOD)
+        self.reporter.back(self.step, describe_setback(row))
 
     def _finish_epoch(self) -> None:
         """Validate, keep the weights if they are better, write a sample."""
-        self._check_weights()
+        if not self._weights_are_numbers:
+            raise Setback("a weight is not a number", self.step)
         try:
             score = self.validate()
         except KeyboardInterrupt:
@@ -277,8 +285,8 @@ class Trainer:
             self._say_how_to_resume()
             raise
         if score is not None and not math.isfinite(score.loss_nats):
-            self._diverged(score.loss_nats, math.nan)
-        improved = score is None or score.loss_nats < self.best_loss
+            raise Setback(f"validation loss is {score.loss_nats:g}", self.step, score.loss_nats)
+        first, improved = math.isinf(self.best_loss), score is None or score.loss_nats < self.best_loss
         self.epoch += 1
         self.batch = 0
         if score is not None:
@@ -288,15 +296,16 @@ class Trainer:
                 self.schedule.step(score.loss_nats)
         try:
             sample = self._sample()
-        except DivergedError:
-            self._diverged(math.nan, math.nan)
+        except DivergedError as error:
+            raise Setback(str(error), self.step) from error
         if improved and score is not None and self.config.keep == "best":
             self._run.write_model(self.average.weights)
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
         if self.stopped_early:
             self.reporter.note(f"stopped early: no better validation loss in {self.stale_epochs} epochs")
-        self._write_generation()
+        better = improved and score is not None
+        self._write_generation(self.recovery.moment(self.step, epoch_ended=True, better=better, first=first))
 
     def validate(self) -> Validation | None:
         """Score the validation part by the protocol of the training, or return None where there is none."""
@@ -332,8 +341,12 @@ class Trainer:
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
-    def _write_generation(self) -> None:
-        self._check_weights()
+    @property
+    def _uses_last(self) -> bool:
+        """The last weights are those to use until a validation has found the best ones."""
+        return self.config.keep == "last" or not math.isfinite(self.best_loss)
+
+    def _write_generation(self, moment: Moment = PASSING) -> None:
         values = {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -342,10 +355,10 @@ class Trainer:
             "stale_epochs": self.stale_epochs,
             "stopped_early": self.stopped_early,
             "sums": self.sums,
+            **self.recovery.as_values(moment, self.step),
         }
         self._run.write_generation(self.learning.capture(self.state, values))
-        # The last weights are those to use until a validation has found the best ones.
-        if self.config.keep == "last" or not math.isfinite(self.best_loss):
+        if self._uses_last:
             self._run.write_model(self.average.weights)
         self._saved_step = self.step
         self._saved_at = time.monotonic()
@@ -354,15 +367,19 @@ class Trainer:
         generation, notes = self._run.read_generation()
         for note in notes:
             self.reporter.note(note)
-        values = generation.values
-        if "batch" not in values:
+        if "batch" not in generation.values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
+        self._put_back(generation)
+
+    def _put_back(self, generation: Generation, *, going_back: bool = False) -> None:
+        values = generation.values
         leaves = self.learning.put_back(generation, self._run)
         self.state = None if leaves is None else self.task.restore_state(leaves)
         self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]
+        self.recovery.restore(values, going_back=going_back)
         self._saved_step = self.step
 
     def _say_how_to_resume(self) -> None:
