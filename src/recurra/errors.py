@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EngineError",
+    "ProcessError",
     "RecurraError",
     "RunError",
     "ShapeError",
@@ -23,6 +24,10 @@ __all__ = [
 
 class RecurraError(Exception):
     """The user's input, in any form, cannot be used as it is. The command line exits with status 2."""
+
+
+class ProcessError(RecurraError):
+    """Processes that train together and have lost each other."""
 
 
 class ShapeError(RecurraError, ValueError):

@@ -13,6 +13,8 @@ import torch
 
 from recurra.checkpoint import RunDirectory
 from recurra.errors import ConfigError, DivergedError, RunError
+from recurra.processes import ALONE, Processes
+from recurra.share import sharing
 from recurra.state import detach
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
@@ -29,6 +31,7 @@ from recurra.training.run import Run, draw_report, free_path
 from recurra.training.snapshot import Learning
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
+from recurra.training.together import SharedRun, add_up, check_alike, choose_device, choose_threads
 
 __all__ = ["Trainer"]
 
@@ -52,6 +55,7 @@ class Trainer:
         out: run directory to make; default ``runs/<data>-<cell>``, numbered when it exists.
         config: settings, for a language model `TrainingConfig`; or give them one by one as keywords.
         reporter: shows progress; default a progress bar on a terminal, plain lines elsewhere.
+        processes: that share each batch, of which the first one makes the run and shows progress; see `fit_together`.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Trainer:
         recipe: str | None = None,
         origin: Origin | None = None,
         reporter: Reporter | None = None,
+        processes: Processes = ALONE,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
@@ -74,16 +79,27 @@ class Trainer:
         self.model, self.data = model, data
         self.recipe, self.origin = recipe, origin
         self.out = out
-        self.reporter = reporter or make_reporter()
+        self.processes = self.task.processes = processes
+        self.reporter = reporter or (make_reporter() if processes.first else Reporter())
         self.directory: RunDirectory | None = None
-        self._interruption = Interruption()
+        self._interruption = Interruption(at_any_end=processes.several)
+        self._asked = (False, False)
+        self._is_prepared = False
 
     @classmethod
-    def resume(cls, path: str | Path, *, cell: str | None = None, reporter: Reporter | None = None) -> Trainer:
+    def resume(
+        cls,
+        path: str | Path,
+        *,
+        cell: str | None = None,
+        reporter: Reporter | None = None,
+        processes: Processes = ALONE,
+    ) -> Trainer:
         """Open a run to continue it exactly where its newest checkpoint stands; call `fit` on the result.
 
         Args:
             cell: repeats the name of a cell of the user's own, which allows it to be imported.
+            processes: as for a new run; another number than before is allowed, too.
         Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
         """
         run = Run.load(path, cell=cell, weights=False)
@@ -95,8 +111,9 @@ class Trainer:
             recipe=run.config.recipe,
             origin=run.config.origin,
             reporter=reporter,
+            processes=processes,
         )
-        trainer.directory = run.directory
+        trainer.directory = SharedRun.of(run.directory, processes)
         return trainer
 
     @property
@@ -117,28 +134,36 @@ class Trainer:
                 raise ConfigError("a resumed run keeps its settings; start a new run to train longer")
             changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
             self.task.config = replace(self.config, **changes)
-        self._prepare()
+        if not self._is_prepared:
+            self.prepare()
+        check_alike(self.model, self.step, self.processes)
         with self._interruption, self.reporter:
             while not self._finished:
                 self._train_epoch()
                 self._finish_epoch()
         draw_report(self._run)
+        if self.processes.first:
+            run = self._finished_run()
+            self.task.finish(run)
+        self.processes.wait()
+        return run if self.processes.first else self._finished_run()
+
+    def _finished_run(self) -> Run:
         run = Run.load(self._run.path, cell=self.model.config.cell)
         run.data = self.data  # which need not be read again
-        self.task.finish(run)
         return run
 
     # -- setting out ----------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        config = self.config
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("there is no CUDA device here; leave out --device, or take --device cpu")
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-        )
+    def prepare(self) -> None:
+        """Set out: make the run directory with its first checkpoint, or go back to where the run stands."""
+        config, processes = self.config, self.processes
+        if config.batch < processes.size:
+            raise ConfigError(
+                f"{processes.size} processes cannot share a batch of {config.batch} rows; raise --batch, or start fewer"
+            )
+        choose_threads(config.threads, processes)
+        self.device = choose_device(config.device, processes)
         self.model.to(self.device).train()
         self.task.device = self.device
         note = self.task.prepare(fresh=self.directory is None)
@@ -159,6 +184,7 @@ class Trainer:
         self.sums = dict(NO_SUMS)
         self.stopped_early = False
         self._saved_at, self._saved_step = time.monotonic(), -1
+        self._is_prepared = True
         if self.directory is None:
             self._begin()
         else:
@@ -169,7 +195,7 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         default = f"runs/{self.data.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
         path = Path(self.out) if self.out is not None else free_path(Path(default))
-        self.directory = RunDirectory.create(path)
+        self.directory = SharedRun.of(RunDirectory.create(path), self.processes)
         config = RunConfig(
             task=self.task.name,
             data=self.data.config,
@@ -180,7 +206,7 @@ class Trainer:
         )
         try:
             Run.describe(self.directory, config, self.task)
-            self._write_generation()
+            self._write_generation()  # without a carried state, for which the others would be needed
         except BaseException:
             # Without its first checkpoint it is no run: nothing is left behind.
             shutil.rmtree(path, ignore_errors=True)
@@ -188,6 +214,11 @@ class Trainer:
 
     def _resolved_config(self) -> Any:
         return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
+
+    @property
+    def run_path(self) -> Path:
+        """Where the run is, once it has been set out."""
+        return self._run.path
 
     @property
     def _run(self) -> RunDirectory:
@@ -202,7 +233,7 @@ class Trainer:
         return done or self.stopped_early
 
     def _train_epoch(self) -> None:
-        stream = self.task.stream(self.epoch)
+        stream = self.processes.part(self.task.stream(self.epoch))
         previous = stream[self.batch - 1] if self.batch else None
         report_every = max(1, self.total_steps // REPORTS_PER_RUN)
         while self.batch < len(stream) and self.step < self.total_steps:
@@ -215,20 +246,27 @@ class Trainer:
             at_end = self.batch == len(stream) or self.step == self.total_steps
             if self.step % report_every == 0 and not at_end:
                 self._report()
-            interrupted = self._interruption.requested
-            if interrupted or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
+            interrupted, due = self._asked if self.processes.several else self._asks()
+            if interrupted or due:
                 self._write_generation()
             if interrupted:
                 self._say_how_to_resume()
                 raise KeyboardInterrupt
 
+    def _asks(self) -> tuple[bool, bool]:
+        """Return whether to stop, and whether it is time for a checkpoint, as far as this process is asked."""
+        due = self.processes.first and time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S
+        return self._interruption.requested, due
+
     def _train_batch(self, batch: Any) -> None:
         progress = self.step / max(1, self.total_steps)
-        loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_gradients(self.model, self.config)
-        nats_value, norm_value = nats.item(), norm.item()
+        with sharing(batch.share):
+            loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
+            self.optimizer.zero_grad()
+            loss.backward()
+        nats_value, *asked = add_up(self.model, self.processes, nats, *self._asks())
+        self._asked = bool(asked[0]), bool(asked[1])
+        norm_value = clip_gradients(self.model, self.config).item()
         if not (math.isfinite(nats_value) and math.isfinite(norm_value)):
             self._diverged(nats_value, norm_value)
         self.sums["lr"] = self.optimizer.param_groups[0]["lr"]
@@ -305,7 +343,7 @@ class Trainer:
 
     def _validating(self, done: int, total: int) -> None:
         self.reporter.validating(done, total)
-        if self._interruption.requested:
+        if self._interruption.requested and not self.processes.several:  # which stop together, at the next step
             raise KeyboardInterrupt
 
     # -- reports --------------------------------------------------------------------------------------------------
@@ -343,7 +381,9 @@ class Trainer:
             "stopped_early": self.stopped_early,
             "sums": self.sums,
         }
-        self._run.write_generation(self.learning.capture(self.state, values))
+        if self._saved_step >= 0:
+            check_alike(self.model, self.step, self.processes)
+        self._run.write_generation(self.learning.capture(self.processes.all_rows(self.state), values))
         # The last weights are those to use until a validation has found the best ones.
         if self.config.keep == "last" or not math.isfinite(self.best_loss):
             self._run.write_model(self.average.weights)
@@ -358,7 +398,7 @@ class Trainer:
         if "batch" not in values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
         leaves = self.learning.put_back(generation, self._run)
-        self.state = None if leaves is None else self.task.restore_state(leaves)
+        self.state = None if leaves is None else self.processes.own_rows(self.task.restore_state(leaves))
         self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]

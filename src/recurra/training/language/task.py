@@ -109,7 +109,7 @@ class LanguageTask(Task):
             found = self.model.stack.paths(sample)
             self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
         stream = self.stream(0)
-        cost = check_policy(self.model, self.config, stream[0].to(self.device))
+        cost = check_policy(self.model, self.config, self.processes.part(stream)[0].to(self.device))
         notes = [] if cost is None else [f"back-propagation {cost}"]
         trained, steps = self.layers(), self.config.steps or self.config.epochs * len(stream)
         if left := len(trained.parameters) - trained.count((steps - 1) / len(stream)):
@@ -166,7 +166,7 @@ class LanguageTask(Task):
 
     def validate(self, progress: Progress) -> Validation | None:
         """Score the validation part by the protocol of the training."""
-        score = validate(self.model, self.data.valid, self.config, progress=progress)
+        score = validate(self.model, self.data.valid, self.config, progress=progress, processes=self.processes)
         if score is None:
             return None
         perplexity = score.perplexity if math.isfinite(score.perplexity) else None
