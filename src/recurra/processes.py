@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from recurra.environment import GIVEN, is_one_of_several
 from recurra.errors import ConfigError, ProcessError
 from recurra.share import Share
 from recurra.state import batch_size, from_named, map_leaves, named_leaves
@@ -18,7 +19,7 @@ from recurra.state import batch_size, from_named, map_leaves, named_leaves
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ALONE", "Processes", "is_one_of_several", "join", "launched"]
+__all__ = ["ALONE", "Processes", "join"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -26,8 +27,8 @@ T = TypeVar("T")
 WAIT_S = 600.0
 """How long a process waits for what another one has to add; the environment variable RECURRA_WAIT_S replaces it."""
 
-GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun, and whoever takes its place, says to each process in its environment."""
+LOCAL = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+"""Which process of how many on this machine it is, and what that is where nothing is said."""
 
 
 class Processes:
@@ -143,10 +144,10 @@ def join(environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
         return
     try:
         rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-        local_rank, local_size = (int(environment.get(name, given)) for name, given in _LOCAL)
+        local_rank, local_size = (int(environment.get(name, given)) for name, given in LOCAL)
         patience = timedelta(seconds=float(environment.get("RECURRA_WAIT_S", WAIT_S)))
     except ValueError as error:
-        names = ", ".join((*GIVEN, *(name for name, _ in _LOCAL), "RECURRA_WAIT_S"))
+        names = ", ".join((*GIVEN, *(name for name, _ in LOCAL), "RECURRA_WAIT_S"))
         raise ConfigError(f"the environment of this process is wrong ({error}); look at {names}") from None
     if size == 1:
         yield Processes(local_rank=local_rank, local_size=local_size)
@@ -160,31 +161,6 @@ def join(environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
     yield Processes(rank, size, local_rank=local_rank, local_size=local_size, patient=patient)
     # Not after an error: the others may be gone, and would be waited for.
     dist.destroy_process_group()
-
-
-_LOCAL = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-
-
-def is_one_of_several(environment: Mapping[str, str] | None = None) -> bool:
-    """Tell whether this process was started as one of several, by torchrun or `recurra train --processes`."""
-    environment = os.environ if environment is None else environment
-    return all(name in environment for name in GIVEN)
-
-
-def launched(environment: Mapping[str, str] | None = None) -> str | None:
-    """Return what names the job that this process belongs to, None where nothing does, or where it may be another's.
-
-    A job that torchrun was given no name for is "none", as are all others: it is known for sure only once it restarts.
-    """
-    environment = os.environ if environment is None else environment
-    job = environment.get("TORCHELASTIC_RUN_ID") if is_one_of_several(environment) else None
-    return None if job == "none" and not has_restarted(environment) else job
-
-
-def has_restarted(environment: Mapping[str, str] | None = None) -> bool:
-    """Tell whether processes of this job were started before."""
-    environment = os.environ if environment is None else environment
-    return environment.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 @contextmanager
