@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recurra.environment import GIVEN, is_one_of_several
 from recurra.errors import ConfigError, ProcessError
+from recurra.meeting import meet
 from recurra.share import Share
 from recurra.state import batch_size, from_named, map_leaves, named_leaves
 
@@ -156,7 +157,10 @@ def join(environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
 
     on_cards = torch.cuda.is_available() and dist.is_nccl_available()
     with _together():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cards else "gloo", timeout=patience)
+        store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=patience))
+        store = dist.PrefixStore(meet(store, rank, size, patience), store)
+        backend = "cpu:gloo,cuda:nccl" if on_cards else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
     yield Processes(rank, size, local_rank=local_rank, local_size=local_size, patient=patient)
     # Not after an error: the others may be gone, and would be waited for.

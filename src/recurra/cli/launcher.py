@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,8 +50,9 @@ class Agent(LocalElasticAgent):  # type: ignore[misc]  # torch does not type it
 
     def _lost(self, statuses: dict[int, int]) -> str:
         """Say which process was lost: those that have only lost it do not count."""
-        # ended by a signal, then by a fault of its own
-        first = min(statuses, key=lambda rank: (statuses[rank] >= 0, statuses[rank] == self.lost, rank))
+        # ended by a signal, then by a fault of its own; the rest were stopped for that
+        stopped = (self.lost, -signal.SIGTERM)
+        first = min(statuses, key=lambda rank: (statuses[rank] in stopped, statuses[rank] >= 0, rank))
         status, spec = statuses[first], self._worker_group.spec
         if status < 0:
             how = f"was killed ({signal.Signals(-status).name})"
@@ -86,6 +88,10 @@ def make_agent(
         logs: torch's settings of where output goes.
         final, lost: as for `Agent`.
     """
+    # torch writes pages about a lost process, of which we say one line.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     meeting = RendezvousParameters(
         backend="c10d", endpoint="localhost:0", run_id=job, min_nodes=1, max_nodes=1, local_addr=HERE
     )

@@ -113,8 +113,6 @@ def launch(arguments: Sequence[str], processes: int, restarts: int) -> int:
     Args:
         arguments: of ``recurra``, as given.
     """
-    # torch's launcher writes pages about a lost process, of which we say one line.
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")
     os.environ[QUIET] = "1"
     if os.path.isdir("/sys/class/net/lo"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
