@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurra.cells import LSTM
 from recurra.errors import ShapeError
 from recurra.layers import LockedDropout, Zoneout
-from recurra.cells import LSTM
 from recurra.layers.regularisation import RowDropout
 from recurra.share import Share, draw_rows, sharing
 

@@ -1,4 +1,4 @@
-"""How processes that were started together find each other, through a store of keys that one of them, or a launcher, has."""
+"""How processes that were started together find each other: through a store of keys, which one of them has."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["ALONE", "Processes", "join"]
 
 S = TypeVar("S")
-T = TypeVar("T")
 
 WAIT_S = 600.0
 """How long a process waits for what another one has to add; the environment variable RECURRA_WAIT_S replaces it."""
@@ -76,12 +75,12 @@ class Processes:
         return tensor
 
     def add(self, *numbers: float) -> list[float]:
-        """Return the sums over all processes, in float64."""
+        """Return the sums over all processes, in float64; of no numbers, it only waits for all."""
         if not self.several:
             return list(numbers)
-        return self.add_up(torch.tensor(numbers, dtype=torch.float64)).tolist()  # type: ignore[no-any-return]
+        return self.add_up(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
-    def tell(self, value: T | None = None) -> T | None:
+    def tell(self, value: Any = None) -> Any:
         """Return what the first process says, however long it takes to say it."""
         if not self.several:
             return value
@@ -154,11 +153,13 @@ def join(environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
         yield Processes(local_rank=local_rank, local_size=local_size)
         return
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     on_cards = torch.cuda.is_available() and dist.is_nccl_available()
     with _together():
-        store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=patience))
-        store = dist.PrefixStore(meet(store, rank, size, patience), store)
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=patience))
+        store = PrefixStore(meet(store, rank, size, patience), store)
         backend = "cpu:gloo,cuda:nccl" if on_cards else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))

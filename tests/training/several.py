@@ -93,8 +93,6 @@ def trainer(case, out, dtype=torch.float64, *, processes=ALONE, reporter=None, *
     return Trainer(network.to(dtype), data, out=out, reporter=reporter, processes=processes, **settings)
 
 
-
-
 def train(processes, case, out, dtype=torch.float64, stop_at=None, resume=None, **more):
     """Train a case with all processes; return the curve, the weights and the metrics that the first one has seen."""
     torch.set_default_dtype(dtype)

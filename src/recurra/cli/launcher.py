@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from torch.distributed.elastic.agent.server import WorkerSpec
+from torch.distributed.elastic.agent.server.api import WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
@@ -18,7 +18,7 @@ __all__ = ["make_agent"]
 HERE = "127.0.0.1"
 
 
-class Agent(LocalElasticAgent):  # type: ignore[misc]  # torch does not type it
+class Agent(LocalElasticAgent):
     """Starts the processes anew when one is lost, but not where another start would end as the last one did.
 
     Args:

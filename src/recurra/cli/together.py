@@ -72,9 +72,7 @@ def train_as_one_of_several(
 
     try:
         with join() as processes:
-            run = fit_together(
-                processes, lambda: start(processes), out=out, cell=cell, job=job, again=has_restarted()
-            )
+            run = fit_together(processes, lambda: start(processes), out=out, cell=cell, job=job, again=has_restarted())
             if processes.first:
                 finish(run)
     except (KeyboardInterrupt, click.exceptions.Abort):

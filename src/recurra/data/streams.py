@@ -119,7 +119,7 @@ class Stream(Sequence[Batch]):
         if self._part is not None:
             share, of_all = Share.of(*self._part, len(row)), torch.from_numpy(counted.sum(1))
             begin, row = begin[share.own], row[share.own]
-            positions, after, counted = (each[:, share.own] for each in (positions, after, counted))
+            positions, after, counted = positions[:, share.own], after[:, share.own], counted[:, share.own]
         targets = np.where(counted, self._ids[after].astype(np.int64), NOTHING)
         reset = self._begins(positions)
         if fresh:

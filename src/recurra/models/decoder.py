@@ -259,4 +259,3 @@ def _noise(like: Tensor) -> Tensor:
 
 def _most_likely(logits: Tensor) -> Tensor:
     return logits.argmax(-1)
-

@@ -50,7 +50,7 @@ class AnsweringTask(Task):
         loss = self.model.loss(
             batch, sampling=config.sampling * progress, backprop=config.policy, backend=config.backend
         )
-        mean = loss.nats / batch.count(loss.count).clamp(min=1)
+        mean = loss.nats / batch.of_all(loss.count).clamp(min=1)
         if batch.share is not None and not batch.share.counts:
             mean = mean * 0
         return Objective(mean, mean.detach(), None)

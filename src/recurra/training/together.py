@@ -26,6 +26,7 @@ __all__ = [
     "SharedRun",
     "add_up",
     "check_alike",
+    "check_rows",
     "choose_device",
     "choose_threads",
     "fit_together",
@@ -63,6 +64,14 @@ def add_up(model: nn.Module, processes: Processes, *numbers: float | Tensor) -> 
         if found:
             parameter.grad = part.view_as(parameter).to(parameter.dtype)
     return totals[: len(numbers)]
+
+
+def check_rows(rows: int, processes: Processes) -> None:
+    """Raise ConfigError if a batch has fewer rows than there are processes."""
+    if rows < processes.size:
+        raise ConfigError(
+            f"{processes.size} processes cannot share a batch of {rows} rows; raise --batch, or start fewer"
+        )
 
 
 def choose_device(name: str, processes: Processes) -> torch.device:
@@ -191,18 +200,18 @@ def fit_together(
         try:
             found = run_of_job(job, out, finished=again)
             trainer = start() if found is None else Trainer.resume(found, cell=cell, processes=processes)
-            trainer.prepare()
+            path = trainer.prepare()
             if job is not None:
-                _job_file(trainer.run_path).write_text(job, encoding="utf-8")
+                _job_file(path).write_text(job, encoding="utf-8")
         except BaseException:
             processes.tell("")
             raise
-        processes.tell(str(trainer.run_path.resolve()))
+        processes.tell(str(path.resolve()))
     else:
-        path = processes.tell()
-        if not path:
+        said = processes.tell()
+        if not said:
             raise FollowedError("the first process could not begin")
-        trainer = Trainer.resume(_await(Path(path)), cell=cell, processes=processes)
+        trainer = Trainer.resume(_await(Path(said)), cell=cell, processes=processes)
         trainer.prepare()
     run = trainer.fit()
     if job is not None and processes.first:

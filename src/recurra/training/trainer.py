@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from recurra.checkpoint import RunDirectory
+from recurra.environment import is_one_of_several
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.processes import ALONE, Processes
 from recurra.share import sharing
@@ -29,16 +30,15 @@ from recurra.training.optimization import (
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.run import Run, draw_report, free_path
 from recurra.training.snapshot import Learning
+from recurra.training.tally import NO_SUMS, as_row
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
-from recurra.training.together import SharedRun, add_up, check_alike, choose_device, choose_threads
+from recurra.training.together import SharedRun, add_up, check_alike, check_rows, choose_device, choose_threads
 
 __all__ = ["Trainer"]
 
 CHECKPOINT_EVERY_S = 30.0
 REPORTS_PER_RUN = 200
-NO_SUMS = {"nats": 0.0, "norm": 0.0, "batches": 0, "lr": 0.0}
-"""What is added up from one line of metrics to the next: loss, gradient norm, batches; and the last learning rate."""
 
 
 class Trainer:
@@ -82,7 +82,7 @@ class Trainer:
         self.processes = self.task.processes = processes
         self.reporter = reporter or (make_reporter() if processes.first else Reporter())
         self.directory: RunDirectory | None = None
-        self._interruption = Interruption(at_any_end=processes.several)
+        self._interruption = Interruption(at_any_end=is_one_of_several())
         self._asked = (False, False)
         self._is_prepared = False
 
@@ -155,13 +155,10 @@ class Trainer:
 
     # -- setting out ----------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Set out: make the run directory with its first checkpoint, or go back to where the run stands."""
+    def prepare(self) -> Path:
+        """Make the run directory with its first checkpoint, or go back to where the run stands; return where it is."""
         config, processes = self.config, self.processes
-        if config.batch < processes.size:
-            raise ConfigError(
-                f"{processes.size} processes cannot share a batch of {config.batch} rows; raise --batch, or start fewer"
-            )
+        check_rows(config.batch, processes)
         choose_threads(config.threads, processes)
         self.device = choose_device(config.device, processes)
         self.model.to(self.device).train()
@@ -190,6 +187,7 @@ class Trainer:
         else:
             self._restore()
         self.reporter.begin(self.total_steps, self.step, self._run.path, self.task.scale)
+        return self._run.path
 
     def _begin(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -214,11 +212,6 @@ class Trainer:
 
     def _resolved_config(self) -> Any:
         return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
-
-    @property
-    def run_path(self) -> Path:
-        """Where the run is, once it has been set out."""
-        return self._run.path
 
     @property
     def _run(self) -> RunDirectory:
@@ -349,11 +342,7 @@ class Trainer:
     # -- reports --------------------------------------------------------------------------------------------------
 
     def _report(self, score: Validation | None = None, sample: str | None = None) -> None:
-        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch}
-        if batches := self.sums["batches"]:
-            row["loss_nats"] = self.sums["nats"] / batches
-            row["grad_norm"] = self.sums["norm"] / batches
-            row["lr"] = self.sums["lr"]
+        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch, **as_row(self.sums)}
         if score is not None:
             row["valid_loss_nats"] = score.loss_nats
             row |= {f"valid_{name}": value for name, value in score.metrics.items()}

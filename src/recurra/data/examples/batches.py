@@ -58,7 +58,7 @@ class ExampleBatch(NamedTuple):
         targets = None if self.targets is None else self.targets.to(device)
         return self._replace(inputs=self.inputs.to(device), targets=targets)
 
-    def count(self, found: Tensor) -> Tensor:
+    def of_all(self, found: Tensor) -> Tensor:
         """Return how many targets the whole batch has, given () those that were found here."""
         return found if self.share is None else torch.full_like(found, self.counted)
 

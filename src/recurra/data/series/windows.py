@@ -60,7 +60,7 @@ class SeriesBatch(NamedTuple):
         """Return the batch on a device."""
         return self._replace(values=self.values.to(device), covariates=self.covariates.to(device))
 
-    def count(self, found: Tensor) -> Tensor:
+    def of_all(self, found: Tensor) -> Tensor:
         """Return how many values the whole batch has to forecast, given () those that were found here."""
         return found if self.share is None else found * self.share.rows // self.share.size
 

@@ -111,8 +111,8 @@ class LanguageTask(Task):
             self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
         if self.processes.several and self.model.stack.zoneout and isinstance(self.config.policy, Checkpointed):
             raise ConfigError(
-                "checkpointed back-propagation draws the noise of zoneout piece by piece, and processes with other rows "
-                "cut other pieces; leave out zoneout, take another backprop, or one process"
+                "checkpointed back-propagation draws the noise of zoneout piece by piece, and processes with other "
+                "rows cut other pieces; leave out zoneout, take another backprop, or one process"
             )
         stream = self.stream(0)
         cost = check_policy(self.model, self.config, self.processes.part(stream)[0].to(self.device))
