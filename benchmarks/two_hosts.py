@@ -69,7 +69,8 @@ class Hosts:
             "--rdzv-endpoint", f"{self.addresses[0]}:{PORT}", "--rdzv-conf", given,
             "--local-addr", self.addresses[number], "--monitor-interval", "0.5",
             "-m", "recurra", "train", "text.txt", "--tokenizer", "char", "--hidden", "16", "--dropout", "0.2",
-            "--batch", "8", "--backprop", "16", "--epochs", "150", "--backend", "loop", "--threads", "1", "--out", "run",
+            "--batch", "8", "--backprop", "16", "--epochs", "150", "--backend", "loop", "--threads", "1",
+            "--out", "run",
         ]  # fmt: skip
         more = {"GLOO_SOCKET_IFNAME": f"v{name}", "RECURRA_WAIT_S": "15", "OMP_NUM_THREADS": "1"}
         # The store of the launchers is not told to a host that comes later, in torch 2.13.

@@ -122,7 +122,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     assert start(undisturbed, *options).wait(LIMIT_S) == 0
     process, chance, kills = start(disturbed, *options), random.Random(0), 0
     while process.poll() is None and kills < 4:
-        until(lambda: said(disturbed).count("training in") > kills or process.poll() is not None)
+        until(lambda n=kills: said(disturbed).count("training in") > n or process.poll() is not None)
         time.sleep(chance.uniform(0, 6))
         if len(found := workers(process)) == 4 and process.poll() is None:
             os.kill(chance.choice(found), signal.SIGKILL)
