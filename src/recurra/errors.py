@@ -13,6 +13,7 @@ __all__ = [
     "DivergedError",
     "EngineError",
     "OutOfMemoryError",
+    "ProcessError",
     "RecurraError",
     "RunError",
     "ShapeError",
@@ -24,6 +25,10 @@ __all__ = [
 
 class RecurraError(Exception):
     """The user's input, in any form, cannot be used as it is. The command line exits with status 2."""
+
+
+class ProcessError(RecurraError):
+    """Processes that train together and have lost each other."""
 
 
 class ShapeError(RecurraError, ValueError):

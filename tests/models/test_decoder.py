@@ -113,7 +113,7 @@ def test_sampling_reads_what_the_decoder_would_have_drawn(monkeypatch):
     monkeypatch.setattr(
         decoder, "read", lambda tokens, *args, **more: seen.append(tokens) or read(tokens, *args, **more)
     )
-    monkeypatch.setattr(module, "_draw", lambda logits: logits.argmax(-1))
+    monkeypatch.setattr(module, "_noise", torch.zeros_like)
     decoder.loss(targets, state, sampling=1.0)
     first, second = seen
     predicted = decoder.project(read(first, state).features).argmax(-1)
@@ -133,7 +133,8 @@ def test_without_sampling_nothing_is_drawn():
 
 def test_drawn_tokens_follow_the_distribution():
     p = torch.tensor([0.5, 0.3, 0.2, 0.0])
-    drawn = module._draw(p.log().expand(20_000, -1))
+    logits = p.log().expand(20_000, -1)
+    drawn = (logits - module._noise(logits)).argmax(-1)
     frequencies = drawn.bincount(minlength=4) / len(drawn)
     assert frequencies[3] == 0
     # four standard deviations of a frequency

@@ -100,7 +100,7 @@ def test_gradients_of_trained_layers_are_those_of_all(tmp_path, policy):
     gradients = []
     for unfreeze in (0.0, 1.0):
         training = trainer(tmp_path / str(unfreeze), unfreeze=unfreeze, backprop=policy, epochs=2)
-        training._prepare()
+        training.prepare()
         batch = training.task.stream(0)[0]
         torch.manual_seed(5)
         with training.layers.frozen(1.0):  # the top and the cell below it are trained

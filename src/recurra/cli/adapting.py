@@ -116,7 +116,7 @@ class Adapting:
         if self.cache is not None and reset_every is not None:
             raise ConfigError("--reset-every forgets the cache too; drop it, or --cache")
 
-    def measure(self, run: Run, tokens: Tokens, *, progress: Progress, **reading: int) -> tuple[Score, dict[str, Any]]:
+    def measure(self, run: Run, tokens: Tokens, *, progress: Progress, **reading: Any) -> tuple[Score, dict[str, Any]]:
         """Score a text; return also the settings used, by name.
 
         Raises: ConfigError where there is nothing to tune on, or it is the text itself.

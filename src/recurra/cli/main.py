@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 import recurra
+from recurra.environment import is_follower
 from recurra.errors import RecurraError, nearest
 from recurra.memory import is_shortage
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        status = commands.main(given, prog_name="recurra", standalone_mode=False)
+        status = commands.main(given, prog_name="recurra", standalone_mode=False, obj=given)
         return status if isinstance(status, int) else DONE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED, debug=False)
@@ -108,5 +109,7 @@ def _fault(error: Exception, debug: bool) -> int:
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"recurra: {message}", file=sys.stderr)
+    # Of several processes with one command line the first one speaks; what the others alone have met is said already.
+    if debug or not is_follower():
+        print(f"recurra: {message}", file=sys.stderr)
     return status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,14 @@ from recurra.cli.answers import print_assessment
 from recurra.cli.options import debug_option, json_option, print_json, progress_bar
 from recurra.cli.settings import Grouped, with_settings
 from recurra.cli.shortage import memory_advice
+from recurra.cli.together import check_processes, launch, train_as_one_of_several
+from recurra.environment import is_one_of_several
 from recurra.errors import ConfigError
 from recurra.memory import as_size, free_bytes, installed_bytes
 
 if TYPE_CHECKING:
-    from recurra.training import Run, RunConfig
+    from recurra.processes import Processes
+    from recurra.training import Run, RunConfig, Trainer
 
 EXAMPLES = """
 \b
@@ -30,6 +34,7 @@ Examples:
   recurra train wells.txt --from runs/tolstoy-lstm
   recurra train names.tsv --condition language
   recurra train --resume runs/shakespeare-lstm
+  recurra train shakespeare.txt --processes 4
   recurra train --task classify reviews.tsv --bidirectional
   recurra train --task translate pairs.tsv --attention dot
   recurra train --task forecast sales.csv --target sales --horizon 12
@@ -51,6 +56,8 @@ Examples:
 @click.option(
     "--from", "start", type=click.Path(), help="Begin with the weights and the vocabulary, which grows, of this run."
 )
+@click.option("--processes", type=int, help="Processes on this machine that share each batch. [default: 1]")
+@click.option("--restarts", type=int, help="How often lost processes are started again, with --processes. [default: 3]")
 @with_settings
 @json_option
 @debug_option
@@ -64,9 +71,11 @@ def command(
     valid: str | None,
     resume: str | None,
     start: str | None,
+    processes: int | None,
+    restarts: int | None,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Train a recurrent language model on CORPUS: a text file, a folder of text files, - for stdin, or `counting`.
 
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
@@ -86,19 +95,31 @@ def command(
     """
     _keep_memory()
     settings = {name: value for name, value in options.items() if value is not None}
+    check_processes(processes, restarts)
+    cell = settings.get("cell")
+    make: Callable[[Processes], Trainer]
     if resume is not None:
-        run = _resume(
-            resume,
-            corpus,
-            {
-                **settings, "task": task, "out": out, "config": config_file, "recipe": recipe, "valid": valid,
-                "from": start,
-            },
-        )  # fmt: skip
+        named = {"task": task, "out": out, "config": config_file, "recipe": recipe, "valid": valid, "from": start}
+        make = _resume(resume, corpus, {**settings, **named})
     else:
         begin = None if start is None else _open_start(start, corpus, task, recipe, settings.get("cell"))
-        run = _start(_resolve(corpus, task, config_file, recipe, valid, settings, begin), out, begin)
-    _summarise(run, as_json)
+        make = _start(_resolve(corpus, task, config_file, recipe, valid, settings, begin), out, begin)
+    if processes is not None and processes > 1:
+        return launch(click.get_current_context().obj, processes, 3 if restarts is None else restarts)
+    if not is_one_of_several():
+        from recurra.processes import ALONE
+
+        _summarise(make(ALONE).fit(), as_json)
+        return 0
+    train_as_one_of_several(
+        make,
+        lambda run: _summarise(run, as_json),
+        out=out,
+        cell=cell,
+        arguments=click.get_current_context().obj,
+        resumes=resume is not None,
+    )
+    return 0
 
 
 def _keep_memory() -> None:
@@ -126,7 +147,12 @@ def _open_start(path: str, corpus: str | None, task: str | None, recipe: str | N
     return Run.load(path, cell=cell)
 
 
-def _start(config: RunConfig, out: str | None, begin: Run | None) -> Run:
+def _start(config: RunConfig, out: str | None, begin: Run | None) -> Callable[[Processes], Trainer]:
+    """Return what makes the trainer of a new run."""
+    return lambda processes: _new_trainer(config, out, begin, processes)
+
+
+def _new_trainer(config: RunConfig, out: str | None, begin: Run | None, processes: Processes) -> Trainer:
     import torch
 
     from recurra.checkpoint import RunDirectory
@@ -148,7 +174,7 @@ def _start(config: RunConfig, out: str | None, begin: Run | None) -> Run:
     for note in data.notes:
         print(note, file=sys.stderr)
     settings = {"config": config.training, "recipe": config.recipe, "origin": config.origin}
-    return Trainer(model, data, out=out, **settings).fit()
+    return Trainer(model, data, out=out, processes=processes, **settings)
 
 
 def _check_memory(config: RunConfig, data: Any) -> None:
@@ -181,16 +207,21 @@ def _check_memory(config: RunConfig, data: Any) -> None:
         print(f"warning: only {as_size(free)} are free {where}, and {describe_needs(found)}", file=sys.stderr)
 
 
-def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Run:
-    from recurra.training import Trainer
-
+def _resume(path: str, corpus: str | None, settings: dict[str, Any]) -> Callable[[Processes], Trainer]:
+    """Return what makes the trainer of a run that goes on."""
     cell = settings.pop("cell", None)
     refused = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if corpus is not None:
         refused.append(f"the corpus '{corpus}'")
     if refused:
         raise ConfigError(f"a resumed run keeps its settings: drop {', '.join(refused)}, or start a new run")
-    return Trainer.resume(path, cell=cell).fit()
+    return lambda processes: _resumed_trainer(path, cell, processes)
+
+
+def _resumed_trainer(path: str, cell: str | None, processes: Processes) -> Trainer:
+    from recurra.training import Trainer
+
+    return Trainer.resume(path, cell=cell, processes=processes)
 
 
 def _resolve(

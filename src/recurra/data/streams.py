@@ -6,10 +6,11 @@ token but the corpus's first is predicted exactly once per epoch.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from recurra.data.store import Tokens
 from recurra.errors import CorpusError, StateError
+from recurra.share import Share
 
 __all__ = ["NOTHING", "Batch", "RandomStream", "SequentialStream", "Stream", "check_continues"]
 
@@ -39,6 +41,8 @@ class Batch(NamedTuple):
         following: (B,) int64, the offset that each row's next window must have.
         advance: steps of this window after which the next one begins, and whose state it starts from: all of them, but
             fewer where windows overlap.
+        share: which rows of the whole window these are, where several processes read it together; None for all.
+        counted: (T,) int64, then, the rows of the whole window that have a target at each step.
     """
 
     inputs: Tensor
@@ -48,6 +52,8 @@ class Batch(NamedTuple):
     offset: Tensor
     following: Tensor
     advance: int
+    share: Share | None = None
+    counted: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the window with what a model reads on a device."""
@@ -65,6 +71,25 @@ class Stream(Sequence[Batch]):
         self._ids = np.asarray(tokens.ids)
         self._labelled = tokens.labelled
         self._starts: Positions = tokens.starts
+        self._part: tuple[int, int] | None = None
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Number of rows of every window."""
+
+    def part(self, rank: int, size: int) -> Self:
+        """Return the stream of the rows that process `rank` of `size` reads; of the others no token is touched.
+
+        Raises: CorpusError if there are fewer rows than processes.
+        """
+        if self.rows < size:
+            raise CorpusError(
+                f"{self.rows} rows cannot be shared by {size} processes; raise the batch, or start fewer processes"
+            )
+        view = copy.copy(self)
+        view._part = rank, size
+        return view
 
     @abstractmethod
     def _window(self, k: int) -> Batch:
@@ -90,6 +115,11 @@ class Stream(Sequence[Batch]):
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
         counted = counted & (~self._begins(after) if self._labelled else after != 0)
+        share, of_all = None, None
+        if self._part is not None:
+            share, of_all = Share.of(*self._part, len(row)), torch.from_numpy(counted.sum(1))
+            begin, row = begin[share.own], row[share.own]
+            positions, after, counted = positions[:, share.own], after[:, share.own], counted[:, share.own]
         targets = np.where(counted, self._ids[after].astype(np.int64), NOTHING)
         reset = self._begins(positions)
         if fresh:
@@ -102,6 +132,8 @@ class Stream(Sequence[Batch]):
             offset=torch.from_numpy(positions[0]),
             following=torch.from_numpy((begin + advance) % self.num_tokens),
             advance=advance,
+            share=share,
+            counted=of_all,
         )
 
     def _begins(self, positions: Positions) -> NDArray[np.bool_]:
@@ -151,6 +183,11 @@ class SequentialStream(Stream):
         self._steps = int(self._lengths[0])
         self._spans = None if spans is None else list(spans(self._steps))
 
+    @property
+    def rows(self) -> int:
+        """B."""
+        return len(self._row)
+
     def __len__(self) -> int:
         return -(-self._steps // self.span) if self._spans is None else len(self._spans)
 
@@ -196,6 +233,11 @@ class RandomStream(Stream):
     def _order(self) -> Positions:
         # Drawn when a window is asked for: the length of a stream is often all that is wanted.
         return self._random.permutation(self._count) if self._random else np.arange(self._count)
+
+    @property
+    def rows(self) -> int:
+        """B, or as many windows as there are."""
+        return self._rows
 
     def __len__(self) -> int:
         return -(-self._count // self._rows)

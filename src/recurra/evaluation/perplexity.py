@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from recurra.data import Batch, RandomStream, SequentialStream, Tokens
+from recurra.data import Batch, RandomStream, SequentialStream, Stream, Tokens
 from recurra.errors import ConfigError, CorpusError
 from recurra.layers import row_pieces
 from recurra.models import Reader
 from recurra.models.modes import evaluating
+from recurra.processes import ALONE, Processes
 
 __all__ = ["Score", "evaluate", "measure", "predicted_chars"]
 
@@ -77,6 +78,7 @@ def evaluate(
     warmup: int = 0,
     reset_every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Score:
     """Score a text as one stream with its state carried: the result depends on nothing but model and text.
 
@@ -87,6 +89,7 @@ def evaluate(
         warmup: tokens before its own that each such row reads first, uncounted.
         reset_every: forget the state after every so many tokens, to see what carrying it is worth.
         progress: called with (windows done, windows in all).
+        processes: that share the rows; all get the score of all of them.
     Raises: CorpusError if the text is too short to predict anything; ConfigError for options that exclude each other,
         or for `reset_every` where it would forget the labels of texts.
     """
@@ -98,11 +101,12 @@ def evaluate(
     if reset_every is not None and tokens.labelled:
         raise ConfigError("reset_every forgets the labels of texts, too; leave it out")
     if reset_every is None:
-        stream: Sequence[Batch] = SequentialStream(tokens, rows=batch, span=span, warmup=warmup)
+        stream: Stream = SequentialStream(tokens, rows=batch, span=span, warmup=warmup)
     else:
         rows = max(1, MAX_TOKENS_AT_ONCE // reset_every)
         stream = RandomStream(tokens, rows=rows, span=reset_every, shuffle=False)
-    return measure(model, stream, chars=predicted_chars(model, tokens), progress=progress)
+    chars = predicted_chars(model, tokens)
+    return measure(model, stream, chars=chars, progress=progress, processes=processes)
 
 
 @torch.inference_mode()
@@ -113,17 +117,18 @@ def measure(
     last_only: bool = False,
     chars: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Score:
     """Score a stream of batches, carrying the state from each to the next.
 
     Args:
         last_only: count only the last step of each window.
+        processes: that share the rows of a `recurra.data.Stream`.
     """
     started, device = time.perf_counter(), model.bias.device
     state, total_nats, correct, count = None, 0.0, 0, 0
     with evaluating(model):
-        for k in range(len(stream)):
-            batch = stream[k]
+        for k, batch in enumerate(_rows_read_here(stream, processes)):
             reset = None if batch.reset is None else batch.reset.to(device)
             reading, state = model.read(batch.inputs.to(device), state, reset=reset)
             targets = batch.targets.to(device).flatten()
@@ -139,8 +144,20 @@ def measure(
             count += wanted.numel()
             if progress is not None:
                 progress(k + 1, len(stream))
+    if processes.several:
+        total_nats, *whole = processes.add(total_nats, correct, count)
+        correct, count = (int(number) for number in whole)
     count = max(count, 1)
     return Score(count, total_nats / count, correct / count, time.perf_counter() - started, chars)
+
+
+def _rows_read_here(stream: Any, processes: Processes) -> Sequence[Batch]:
+    """Return the stream with the rows that this process reads, which may be none."""
+    readers = min(processes.size, stream.rows) if processes.several else 1
+    if processes.rank >= readers:
+        return ()
+    rows: Sequence[Batch] = stream.part(processes.rank, readers) if processes.several else stream
+    return rows
 
 
 def predicted_chars(model: Reader, tokens: Tokens) -> int | None:

@@ -7,6 +7,7 @@ F, and the method `fit`, which learns from encoded inputs of the training part w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recurra.config import check_at_least, check_probability
 from recurra.errors import ConfigError, DataError
 from recurra.layers.padding import zero_padding
 from recurra.layers.regularisation import embedding_dropout
+from recurra.share import draw_rows
 
 __all__ = ["Frontend", "NumbersFrontend", "PictureFrontend", "SoundFrontend", "TokenFrontend"]
 
@@ -81,7 +83,9 @@ class TokenFrontend(Frontend):
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (T, B) int64 -> features (T, B, F)."""
         if self.training and self.word_dropout and self.unknown is not None:
-            unknown = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            steps, rows = tokens.shape
+            chance = draw_rows(lambda rows: torch.rand(steps, rows, device=tokens.device), rows, 1)
+            unknown = chance < self.word_dropout
             tokens = tokens.masked_fill(unknown, self.unknown)
         return embedding_dropout(self.embedding, tokens, self.embedding_dropout, self.training), lengths
 
@@ -174,8 +178,9 @@ class SoundFrontend(NumbersFrontend):
 
 def _stretch(sizes: Tensor, share: float, length: int) -> Tensor:
     """Draw a stretch in each of B rows of some size, of up to a share of it: (length, B) bool."""
-    width = (torch.rand_like(sizes) * (share * sizes + 1)).floor()
-    start = (torch.rand_like(sizes) * (sizes - width + 1)).floor()
+    width, start = (draw_rows(lambda rows: torch.rand_like(sizes[:1].expand(rows)), len(sizes), 0) for _ in range(2))
+    width = (width * (share * sizes + 1)).floor()
+    start = (start * (sizes - width + 1)).floor()
     at = torch.arange(length, device=sizes.device).unsqueeze(1)
     return (at >= start) & (at < start + width)
 
@@ -230,11 +235,15 @@ def _moved(pictures: Tensor, shift: float) -> Tensor:
     index = []
     for size in pictures.shape[2:]:
         most = int(shift * size)
-        by = torch.randint(-most, most + 1, (rows, 1), device=pictures.device)
+        by = draw_rows(partial(_moves, -most, most, pictures.device), rows, 0)
         index.append((torch.arange(size, device=pictures.device) + by).clamp(0, size - 1))
     down, across = index
     row = torch.arange(rows, device=pictures.device).reshape(-1, 1, 1)
     return pictures.permute(0, 2, 3, 1)[row, down.unsqueeze(2), across.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def _moves(least: int, most: int, device: torch.device, rows: int) -> Tensor:
+    return torch.randint(least, most + 1, (rows, 1), device=device)
 
 
 def _block(channels: int, features: int) -> nn.Module:

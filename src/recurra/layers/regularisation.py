@@ -11,10 +11,12 @@ from torch.nn.functional import dropout
 
 from recurra.config import check_probability
 from recurra.errors import ConfigError, nearest
+from recurra.share import draw_rows
 from recurra.state import map_leaves, named_leaves
 
 __all__ = [
     "LockedDropout",
+    "RowDropout",
     "Zoneout",
     "draw_weights",
     "draw_words",
@@ -48,11 +50,23 @@ class LockedDropout(nn.Module):
 
     def draw(self, like: Tensor, features: int) -> Tensor | None:
         """Return a mask (1, B, F) for tensors (T, B, F) with the rows and type of another; None in evaluation mode."""
-        return dropout(like.new_ones(1, like.shape[1], features), self.p) if self.training and self.p else None
+        if not (self.training and self.p):
+            return None
+        return draw_rows(lambda rows: dropout(like.new_ones(1, rows, features), self.p), like.shape[1], 1)
 
     def extra_repr(self) -> str:
         """The probability, for printing."""
         return f"p={self.p}"
+
+
+class RowDropout(nn.Dropout):
+    """Dropout of the features of rows (B, F)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, F) -> the same, some entries 0 and the others scaled; in evaluation mode, x."""
+        if not (self.training and self.p):
+            return x
+        return x * draw_rows(lambda rows: dropout(x.new_ones(rows, x.shape[1]), self.p), len(x), 0)
 
 
 def embedding_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, training: bool = True) -> Tensor:
@@ -159,7 +173,7 @@ class Zoneout(nn.Module):
         """Return (x, masks), the inputs of a scan over x (T, B, I): masks for every step, in evaluation mode p."""
         p = self._expected(self.zero_state(x.shape[1]))
         p = map_leaves(lambda leaf: leaf.expand(len(x), *leaf.shape), p)
-        return x, map_leaves(torch.bernoulli, p) if self.training else p
+        return x, map_leaves(_draw, p) if self.training else p
 
     def _expected(self, state: Any) -> Any:
         p = iter(self.p.values())
@@ -188,6 +202,11 @@ class Zoneout(nn.Module):
     def extra_repr(self) -> str:
         """The probabilities, for printing."""
         return ", ".join(f"{name}={p}" for name, p in self.p.items())
+
+
+def _draw(p: Tensor) -> Tensor:
+    """Draw 1 or 0 with probabilities (T, B, ...), the same in all steps and rows."""
+    return draw_rows(lambda rows: torch.bernoulli(p[:, :1].expand(-1, rows, *p.shape[2:])), p.shape[1], 1)
 
 
 def _leaves(state: Any) -> list[Tensor]:

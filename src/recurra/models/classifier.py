@@ -13,6 +13,7 @@ from recurra.data.examples import ExampleBatch, Input, Labels, Padded
 from recurra.engine import Policy
 from recurra.errors import DataError
 from recurra.layers.pooling import Pooling, check_poolings
+from recurra.layers.regularisation import RowDropout
 from recurra.models.config import choose_config
 from recurra.models.encoder import Encoder, EncoderConfig
 from recurra.models.loss import Loss, label_loss
@@ -62,7 +63,7 @@ class SequenceClassifier(nn.Module):
         self.pooling = Pooling(
             config.pooling, self.encoder.output_size, both_ways=config.bidirectional and config.layers > 0
         )
-        self.dropout = nn.Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
+        self.dropout = RowDropout(config.dropout if config.output_dropout is None else config.output_dropout)
         self.output = nn.Linear(self.pooling.output_size, len(target))
 
     def fit_input(self, encoded: Iterable[Any]) -> None:

@@ -16,6 +16,7 @@ from recurra.engine.products import product
 from recurra.layers import ATTENTIONS, LockedDropout, Memory, Stack, projected_cross_entropy, row_pieces
 from recurra.layers.regularisation import draw_words, embed
 from recurra.models.loss import Loss
+from recurra.share import own_rows, whole_rows
 
 __all__ = ["Decoder", "DecoderState", "Reading"]
 
@@ -218,13 +219,31 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def _mix(self, tokens: Tensor, state: DecoderState, sampling: float) -> Tensor:
         """Replace tokens (T, B), but not the first, by what is drawn given those before."""
-        replaced = torch.rand(tokens[1:].shape, device=tokens.device) < sampling
-        features = self.read(tokens[:-1], state).features[replaced] if len(tokens) > 1 else None
-        if features is None or not len(features):
+        steps, rows = tokens[1:].shape
+        chance = torch.rand(steps, whole_rows(rows), device=tokens.device)
+        anywhere = chance < sampling
+        replaced = own_rows(anywhere, 1)
+        features = self.read(tokens[:-1], state).features[replaced] if steps else None
+        if features is None or not bool(anywhere.any()):
             return tokens
+        # Which of all that are drawn, in all rows of the batch, are drawn for the rows that are read here.
+        numbers = (anywhere.flatten().cumsum(0) - 1).view_as(anywhere)
+        ours = own_rows(numbers, 1)[replaced]
         tokens = tokens.clone()
-        tokens[1:][replaced] = self._choose(features, _draw)
+        tokens[1:][replaced] = self._draw(features, int(anywhere.sum()), ours)
         return tokens
+
+    def _draw(self, features: Tensor, count: int, ours: Tensor) -> Tensor:
+        """Draw `count` tokens of which `ours` (N,), in rising order, are those of features (N, O): return these.
+
+        The largest logit after noise of Gumbel's distribution is one drawn from their softmax.
+        """
+        drawn = []
+        for piece in row_pieces(count, *self._output_weights().shape):
+            noise = _noise(features.new_empty(piece.stop - piece.start, len(self.bias)))
+            here = (ours >= piece.start) & (ours < piece.stop)
+            drawn.append((self.project(features[here]) - noise[ours[here] - piece.start]).argmax(-1))
+        return torch.cat(drawn)
 
     @torch.no_grad()
     def _choose(self, features: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
@@ -233,10 +252,10 @@ class Decoder(nn.Module):
         return torch.cat([choose(self.project(features[piece])) for piece in pieces])
 
 
+def _noise(like: Tensor) -> Tensor:
+    """Return the negative of noise of Gumbel's distribution."""
+    return torch.empty_like(like).exponential_().log_()
+
+
 def _most_likely(logits: Tensor) -> Tensor:
     return logits.argmax(-1)
-
-
-def _draw(logits: Tensor) -> Tensor:
-    """Draw one token per row of logits (N, V): the largest after noise of Gumbel's distribution."""
-    return (logits - torch.empty_like(logits).exponential_().log_()).argmax(-1)

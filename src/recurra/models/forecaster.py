@@ -25,6 +25,7 @@ from recurra.models.loss import Loss
 from recurra.models.modes import evaluating
 from recurra.models.rollout import Rollout, RolloutState, RolloutStep
 from recurra.models.units import Scaling, Units
+from recurra.share import draw_rows
 from recurra.state import map_leaves
 
 __all__ = ["Forecaster", "Observed"]
@@ -123,7 +124,8 @@ class Forecaster(nn.Module):
         size, p = self.rollout.stack.output_size, self.config.dropout
         if not (p and self.training):
             return like.new_ones(1, 1, 1).expand(steps, rows, 1)
-        return (torch.bernoulli(like.new_full((1, rows, size), 1 - p)) / (1 - p)).expand(steps, rows, size)
+        mask = draw_rows(lambda rows: torch.bernoulli(like.new_full((1, rows, size), 1 - p)) / (1 - p), rows, 1)
+        return mask.expand(steps, rows, size)
 
     def loss(
         self, batch: SeriesBatch, *, sampling: float = 0.0, backprop: Policy | None = None, backend: str = "auto"
@@ -144,8 +146,9 @@ class Forecaster(nn.Module):
                 raise ConfigError("sampling needs feed sample: fed with means, no value of the horizon is ever known")
             known[ahead:] = 0
         elif sampling:
-            known = torch.bernoulli(known * (1 - sampling))
-            noise = self.distribution.noise(*rest.shape).to(rest)
+            rows, targets = batch.rows, rest.shape[2]
+            known = draw_rows(lambda rows: torch.bernoulli(rest.new_full((steps, rows, 1), 1 - sampling)), rows, 1)
+            noise = draw_rows(lambda rows: self.distribution.noise(steps, rows, targets), rows, 1).to(rest)
         scored = ahead if self.config.feed == "mean" else 0
         placed, _ = self._run(rest, known, covariates[:steps], state, noise=noise, backprop=backprop, backend=backend)
         said = Placed(*(part[scored:] for part in placed))

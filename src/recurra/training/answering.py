@@ -50,7 +50,9 @@ class AnsweringTask(Task):
         loss = self.model.loss(
             batch, sampling=config.sampling * progress, backprop=config.policy, backend=config.backend
         )
-        mean = loss.nats / loss.count.clamp(min=1)
+        mean = loss.nats / batch.of_all(loss.count).clamp(min=1)
+        if batch.share is not None and not batch.share.counts:
+            mean = mean * 0
         return Objective(mean, mean.detach(), None)
 
     def restore_state(self, leaves: Mapping[str, Tensor]) -> None:
@@ -72,13 +74,16 @@ class AnsweringTask(Task):
         nats, count, correct, counted = 0.0, 0, 0, False
         batches = self.validation_batches()
         with torch.no_grad(), evaluating(self.model):
-            for k in range(len(batches)):
-                loss = self.model.loss(batches[k].to(self.device))
+            for k, batch in enumerate(self.processes.part(batches)):
+                if batch.share is not None and not batch.share.counts:
+                    continue
+                loss = self.model.loss(batch.to(self.device))
                 nats, count = nats + float(loss.nats), count + int(loss.count)
                 if loss.correct is not None:
                     correct, counted = correct + int(loss.correct), True
                 progress(k + 1, len(batches))
-        count = max(count, 1)
+        nats, *whole = self.processes.add(nats, count, correct, counted)
+        count, correct, counted = max(int(whole[0]), 1), int(whole[1]), bool(whole[2])
         return Validation(nats / count, {"accuracy": correct / count} if counted else {})
 
     # -- questions ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recurra.processes import ALONE, Processes
 from recurra.training.layers import Layers
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Task(ABC):
         self.data = data
         self.config = config
         self.device = torch.device("cpu")
+        self.processes: Processes = ALONE
 
     # -- from settings, and from a run directory ------------------------------------------------------------------
 
@@ -152,7 +154,10 @@ class Task(ABC):
 
     @abstractmethod
     def objective(self, batch: Any, state: Any, progress: float) -> Objective:
-        """Read a batch, given the state before it and the share of all steps that are done."""
+        """Read a batch, given the state before it and the part of all steps that is done.
+
+        Where several processes read a batch together, each gives its part of loss and nats: they add up to the whole.
+        """
 
     def carry(self, previous: Any, batch: Any, state: Any) -> Any:
         """Return the state that a batch starts from, given the one after the previous batch; None is afresh."""

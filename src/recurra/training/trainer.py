@@ -12,8 +12,11 @@ from typing import Any
 import torch
 
 from recurra.checkpoint import Generation, RunDirectory
+from recurra.environment import is_one_of_several
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.memory import naming_shortage
+from recurra.processes import ALONE, Processes
+from recurra.share import sharing
 from recurra.state import detach
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
@@ -30,15 +33,15 @@ from recurra.training.progress import Reporter, make_reporter
 from recurra.training.recovery import GOOD, PASSING, Moment, Recovery, Setback, describe_setback
 from recurra.training.run import Run, draw_report, free_path
 from recurra.training.snapshot import Learning
+from recurra.training.tally import NO_SUMS, as_row
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
+from recurra.training.together import SharedRun, add_up, check_alike, check_rows, choose_device, choose_threads
 
 __all__ = ["Trainer"]
 
 CHECKPOINT_EVERY_S = 30.0
 REPORTS_PER_RUN = 200
-NO_SUMS = {"nats": 0.0, "norm": 0.0, "batches": 0, "lr": 0.0}
-"""What is added up from one line of metrics to the next: loss, gradient norm, batches; and the last learning rate."""
 
 
 class Trainer:
@@ -55,6 +58,7 @@ class Trainer:
         out: run directory to make; default ``runs/<data>-<cell>``, numbered when it exists.
         config: settings, for a language model `TrainingConfig`; or give them one by one as keywords.
         reporter: shows progress; default a progress bar on a terminal, plain lines elsewhere.
+        processes: that share each batch, of which the first one makes the run and shows progress; see `fit_together`.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Trainer:
         recipe: str | None = None,
         origin: Origin | None = None,
         reporter: Reporter | None = None,
+        processes: Processes = ALONE,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
@@ -77,16 +82,27 @@ class Trainer:
         self.model, self.data = model, data
         self.recipe, self.origin = recipe, origin
         self.out = out
-        self.reporter = reporter or make_reporter()
+        self.processes = self.task.processes = processes
+        self.reporter = reporter or (make_reporter() if processes.first else Reporter())
         self.directory: RunDirectory | None = None
-        self._interruption = Interruption()
+        self._interruption = Interruption(at_any_end=is_one_of_several())
+        self._asked = (False, False)
+        self._is_prepared = False
 
     @classmethod
-    def resume(cls, path: str | Path, *, cell: str | None = None, reporter: Reporter | None = None) -> Trainer:
+    def resume(
+        cls,
+        path: str | Path,
+        *,
+        cell: str | None = None,
+        reporter: Reporter | None = None,
+        processes: Processes = ALONE,
+    ) -> Trainer:
         """Open a run to continue it exactly where its newest checkpoint stands; call `fit` on the result.
 
         Args:
             cell: repeats the name of a cell of the user's own, which allows it to be imported.
+            processes: as for a new run; another number than before is allowed, too.
         Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
         """
         run = Run.load(path, cell=cell, weights=False)
@@ -98,8 +114,9 @@ class Trainer:
             recipe=run.config.recipe,
             origin=run.config.origin,
             reporter=reporter,
+            processes=processes,
         )
-        trainer.directory = run.directory
+        trainer.directory = SharedRun.of(run.directory, processes)
         return trainer
 
     @property
@@ -121,7 +138,9 @@ class Trainer:
             changes: dict[str, Any] = {"epochs": self.config.epochs if epochs is None else epochs, "steps": steps}
             self.task.config = replace(self.config, **changes)
         with naming_shortage(lambda: advise(self)):
-            self._prepare()
+            if not self._is_prepared:
+                self.prepare()
+            check_alike(self.model, self.step, self.processes)
             with self._interruption, self.reporter:
                 while not self._finished:
                     try:
@@ -130,22 +149,25 @@ class Trainer:
                     except Setback as setback:
                         self._go_back(setback)
         draw_report(self._run)
+        if self.processes.first:
+            run = self._finished_run()
+            self.task.finish(run)
+        self.processes.wait()
+        return run if self.processes.first else self._finished_run()
+
+    def _finished_run(self) -> Run:
         run = Run.load(self._run.path, cell=self.model.config.cell)
         run.data = self.data  # which need not be read again
-        self.task.finish(run)
         return run
 
     # -- setting out ----------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        config = self.config
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("there is no CUDA device here; leave out --device, or take --device cpu")
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-        )
+    def prepare(self) -> Path:
+        """Make the run directory with its first checkpoint, or go back to where the run stands; return where it is."""
+        config, processes = self.config, self.processes
+        check_rows(config.batch, processes)
+        choose_threads(config.threads, processes)
+        self.device = choose_device(config.device, processes)
         self.model.to(self.device).train()
         self.task.device = self.device
         note = self.task.prepare(fresh=self.directory is None)
@@ -167,17 +189,19 @@ class Trainer:
         self.sums = dict(NO_SUMS)
         self.stopped_early = False
         self._saved_at, self._saved_step = time.monotonic(), -1
+        self._is_prepared = True
         if self.directory is None:
             self._begin()
         else:
             self._restore()
         self.reporter.begin(self.total_steps, self.step, self._run.path, self.task.scale)
+        return self._run.path
 
     def _begin(self) -> None:
         torch.manual_seed(self.config.seed)
         default = f"runs/{self.data.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
         path = Path(self.out) if self.out is not None else free_path(Path(default))
-        self.directory = RunDirectory.create(path)
+        self.directory = SharedRun.of(RunDirectory.create(path), self.processes)
         config = RunConfig(
             task=self.task.name,
             data=self.data.config,
@@ -190,6 +214,7 @@ class Trainer:
             if not self._weights_are_numbers:
                 raise Setback("a weight is not a number", 0)
             Run.describe(self.directory, config, self.task)
+            # without a carried state, which the others would have to give
             self._write_generation(self.recovery.moment(0))
         except BaseException:
             # Without its first checkpoint it is no run: nothing is left behind.
@@ -212,7 +237,7 @@ class Trainer:
         return done or self.stopped_early
 
     def _train_epoch(self) -> None:
-        stream = self.task.stream(self.epoch)
+        stream = self.processes.part(self.task.stream(self.epoch))
         previous = stream[self.batch - 1] if self.batch else None
         report_every = max(1, self.total_steps // REPORTS_PER_RUN)
         while self.batch < len(stream) and self.step < self.total_steps:
@@ -225,22 +250,28 @@ class Trainer:
             at_end = self.batch == len(stream) or self.step == self.total_steps
             if self.step % report_every == 0 and not at_end:
                 self._report()
-            interrupted = self._interruption.requested
             due = self.recovery.is_due(self.step) and not at_end
-            wanted = interrupted or due or time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S
-            if wanted and self._weights_are_numbers:
+            interrupted, in_time = self._asked if self.processes.several else self._asks()
+            if (interrupted or due or in_time) and self._weights_are_numbers:
                 self._write_generation(self.recovery.moment(self.step) if due else PASSING)
             if interrupted:
                 self._say_how_to_resume()
                 raise KeyboardInterrupt
 
+    def _asks(self) -> tuple[bool, bool]:
+        """Return whether to stop, and whether it is time for a checkpoint, as far as this process is asked."""
+        due = self.processes.first and time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S
+        return self._interruption.requested, due
+
     def _train_batch(self, batch: Any) -> None:
         progress = self.step / max(1, self.total_steps)
-        loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_gradients(self.model, self.config)
-        nats_value, norm_value = nats.item(), norm.item()
+        with sharing(batch.share):
+            loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
+            self.optimizer.zero_grad()
+            loss.backward()
+        nats_value, *asked = add_up(self.model, self.processes, nats, *self._asks())
+        self._asked = bool(asked[0]), bool(asked[1])
+        norm_value = clip_gradients(self.model, self.config).item()
         self.recovery.check(self.step + 1, nats_value, norm_value)
         self.sums["lr"] = self.optimizer.param_groups[0]["lr"] * self.recovery.factor
         with scaled_rate(self.optimizer, self.task.rate(batch) * self.recovery.factor):
@@ -263,10 +294,12 @@ class Trainer:
 
     def _go_back(self, setback: Setback) -> None:
         """Return to the last good moment, to go on at a lower rate; or stop, where that was done often enough."""
-        if not self.recovery.may_go_back():
-            fresh = self._saved_step == self.step
-            self.recovery.give_up(setback, self._run, self.config, self.epoch, fresh=fresh, uses_last=self._uses_last)
-        self._put_back(self.recovery.last_good(setback, self._run), going_back=True)
+        with self.processes.first_before_others():
+            if not self.recovery.may_go_back():
+                given_up = {"fresh": self._saved_step == self.step, "uses_last": self._uses_last}
+                self.recovery.give_up(setback, self._run, self.config, self.epoch, **given_up)
+            generation = self.recovery.last_good(setback, self._run)
+        self._put_back(generation, going_back=True)
         self.recovery.lower()
         row = self.recovery.row(setback, self.step)
         self._run.append_metrics({"step": self.step, "epoch": self.epoch, "setback": row})
@@ -314,17 +347,13 @@ class Trainer:
 
     def _validating(self, done: int, total: int) -> None:
         self.reporter.validating(done, total)
-        if self._interruption.requested:
+        if self._interruption.requested and not self.processes.several:  # which stop together, at the next step
             raise KeyboardInterrupt
 
     # -- reports --------------------------------------------------------------------------------------------------
 
     def _report(self, score: Validation | None = None, sample: str | None = None) -> None:
-        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch}
-        if batches := self.sums["batches"]:
-            row["loss_nats"] = self.sums["nats"] / batches
-            row["grad_norm"] = self.sums["norm"] / batches
-            row["lr"] = self.sums["lr"]
+        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch, **as_row(self.sums)}
         if score is not None:
             row["valid_loss_nats"] = score.loss_nats
             row |= {f"valid_{name}": value for name, value in score.metrics.items()}
@@ -357,7 +386,9 @@ class Trainer:
             "sums": self.sums,
             **self.recovery.as_values(moment, self.step),
         }
-        self._run.write_generation(self.learning.capture(self.state, values))
+        if self._saved_step >= 0:
+            check_alike(self.model, self.step, self.processes)
+        self._run.write_generation(self.learning.capture(self.processes.all_rows(self.state), values))
         if self._uses_last:
             self._run.write_model(self.average.weights)
         self._saved_step = self.step
@@ -374,7 +405,7 @@ class Trainer:
     def _put_back(self, generation: Generation, *, going_back: bool = False) -> None:
         values = generation.values
         leaves = self.learning.put_back(generation, self._run)
-        self.state = None if leaves is None else self.task.restore_state(leaves)
+        self.state = None if leaves is None else self.processes.own_rows(self.task.restore_state(leaves))
         self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
         self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recurra.share import Share
+
 __all__ = ["ExampleBatch", "Padded", "pad"]
 
 
@@ -41,16 +43,24 @@ class ExampleBatch(NamedTuple):
         targets: what is to be said, int64, -1 where there is nothing: a label of each row (B,), a label of each step
             (T, B), or the tokens of a text (S, B), its end included. None where nothing is known.
         numbers: (B,) int64, which example each row is.
+        share: which rows of the whole batch these are, where several processes read it together; None for all.
+        counted: then, how many targets the whole batch has.
     """
 
     inputs: Padded
     targets: Tensor | None
     numbers: Tensor
+    share: Share | None = None
+    counted: int = 0
 
     def to(self, device: torch.device) -> ExampleBatch:
         """Return the batch with what a model computes with on a device."""
         targets = None if self.targets is None else self.targets.to(device)
         return self._replace(inputs=self.inputs.to(device), targets=targets)
+
+    def of_all(self, found: Tensor) -> Tensor:
+        """Return how many targets the whole batch has, given () those that were found here."""
+        return found if self.share is None else torch.full_like(found, self.counted)
 
 
 def pad(sequences: Sequence[Any], filling: float = 0) -> Padded:

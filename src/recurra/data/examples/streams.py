@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.data.examples.batches import ExampleBatch
+from recurra.data.examples.batches import ExampleBatch, Padded
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.inputs import Input
 from recurra.data.examples.targets import StepLabels, Target
+from recurra.data.streams import NOTHING
 from recurra.errors import DataError
+from recurra.share import Share
 
 __all__ = ["BucketStream", "encode"]
 
@@ -62,10 +65,17 @@ class BucketStream(Sequence[ExampleBatch]):
             numbers = order[start : start + chunk]
             numbers = numbers[np.argsort(lengths[numbers], kind="stable")]
             cuts += [numbers[first : first + rows] for first in range(0, len(numbers), rows)]
+        self._part: tuple[int, int] | None = None
         self._batches = [cuts[k] for k in random.permutation(len(cuts))] if random else cuts
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def part(self, rank: int, size: int) -> Self:
+        """Return the stream of the rows that process `rank` of `size` reads, padded as the whole batches are."""
+        view = copy.copy(self)
+        view._part = rank, size
+        return view
 
     @overload
     def __getitem__(self, index: int) -> ExampleBatch: ...
@@ -79,11 +89,16 @@ class BucketStream(Sequence[ExampleBatch]):
     def _batch(self, numbers: NDArray[np.int64]) -> ExampleBatch:
         chosen = [self._encoded[n] for n in numbers]
         known = self._target is not None and all(y is not None for _, y in chosen)
-        return ExampleBatch(
-            self._input.collate([x for x, _ in chosen]),
-            self._target.collate([y for _, y in chosen]) if self._target is not None and known else None,
-            torch.from_numpy(numbers),
-        )
+        targets = self._target.collate([y for _, y in chosen]) if self._target is not None and known else None
+        if self._part is None:
+            return ExampleBatch(self._input.collate([x for x, _ in chosen]), targets, torch.from_numpy(numbers))
+        share, counted = Share.of(*self._part, len(chosen)), 0
+        if targets is not None:
+            counted, targets = int((targets != NOTHING).sum()), share.take(targets, -1)
+        inputs = self._input.collate([x for x, _ in chosen[share.own]])
+        if inputs.lengths is not None:
+            inputs = _padded(inputs, max(len(x) for x, _ in chosen))
+        return ExampleBatch(inputs, targets, torch.from_numpy(numbers[share.own]), share, counted)
 
 
 def encode(examples: Examples, input: Input, target: Target | None = None) -> list[Encoded]:
@@ -105,6 +120,12 @@ def encode(examples: Examples, input: Input, target: Target | None = None) -> li
             )
         encoded.append((x, y))
     return encoded
+
+
+def _padded(inputs: Padded, steps: int) -> Padded:
+    """Return sequences with zeros up to so many steps."""
+    rest = inputs.values.new_zeros(steps - len(inputs.values), *inputs.values.shape[1:])
+    return inputs._replace(values=torch.cat([inputs.values, rest]))
 
 
 def _length(encoded: Any) -> int:

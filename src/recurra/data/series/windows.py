@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.data.series.config import Series, SeriesFormat
+from recurra.share import Share
 
 __all__ = ["SeriesBatch", "WindowStream", "Windows"]
 
@@ -24,12 +26,14 @@ class SeriesBatch(NamedTuple):
         covariates: (S, B, K) float64, S >= T, known of every step.
         context: steps known.
         numbers: (B,) int64, which window each row is.
+        share: which rows of the whole batch these are, where several processes read it together; None for all.
     """
 
     values: Tensor
     covariates: Tensor
     context: int
     numbers: Tensor
+    share: Share | None = None
 
     @classmethod
     def of(
@@ -55,6 +59,10 @@ class SeriesBatch(NamedTuple):
     def to(self, device: torch.device) -> SeriesBatch:
         """Return the batch on a device."""
         return self._replace(values=self.values.to(device), covariates=self.covariates.to(device))
+
+    def of_all(self, found: Tensor) -> Tensor:
+        """Return how many values the whole batch has to forecast, given () those that were found here."""
+        return found if self.share is None else found * self.share.rows // self.share.size
 
 
 class Windows:
@@ -124,10 +132,17 @@ class WindowStream(Sequence[SeriesBatch]):
     def __init__(self, windows: Windows, batch: int, seed: int, epoch: int) -> None:
         self._windows = windows
         self._batch = batch
+        self._part: tuple[int, int] | None = None
         self._order = np.random.default_rng([seed, epoch]).permutation(len(windows))
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch)
+
+    def part(self, rank: int, size: int) -> Self:
+        """Return the stream of the rows that process `rank` of `size` reads."""
+        view = copy.copy(self)
+        view._part = rank, size
+        return view
 
     @overload
     def __getitem__(self, index: int) -> SeriesBatch: ...
@@ -137,4 +152,8 @@ class WindowStream(Sequence[SeriesBatch]):
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return self._windows.batch(self._order[number * self._batch : (number + 1) * self._batch])
+        chosen = self._order[number * self._batch : (number + 1) * self._batch]
+        if self._part is None:
+            return self._windows.batch(chosen)
+        share = Share.of(*self._part, len(chosen))
+        return self._windows.batch(chosen[share.own])._replace(share=share)

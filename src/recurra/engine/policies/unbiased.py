@@ -15,6 +15,7 @@ from torch import Tensor
 from recurra.engine.policies.draws import torch_seeded
 from recurra.engine.policy import Policy, Window, check_positive
 from recurra.errors import BackpropError
+from recurra.share import draw_rows
 
 __all__ = ["Unbiased"]
 
@@ -71,6 +72,9 @@ class Unbiased(Policy):
 
     def gate(self, steps: int, rows: int) -> Tensor:
         """Cuts of each row, and the weights of what passes between them."""
+        return draw_rows(lambda rows: self._gate(steps, rows), rows, 1)
+
+    def _gate(self, steps: int, rows: int) -> Tensor:
         random, log_survival = torch_seeded(), self.log_survival(steps)
         gate = np.empty((steps, rows))
         for row in range(rows):

@@ -48,7 +48,7 @@ def objective(model: LanguageModel, config: TrainingConfig, batch: Batch, state:
             carried = start
     nats, penalty = (total if len(sums) == 1 else total + sums[1][n] for n, total in enumerate(sums[0]))
     # At least 1: a window may have no target, at the very end of a corpus.
-    nats = nats / torch.clamp((sequence[1] != NOTHING).sum(), min=1)
+    nats = nats / torch.clamp(_count(config, batch, sequence[1]), min=1)
     loss = nats + penalty if config.ar or config.tar else nats
     return Objective(loss, nats.detach(), carried[0])
 
@@ -85,7 +85,7 @@ def _unrolling(
     if config.predict == "last":
         targets = torch.where(torch.arange(steps, device=targets.device).unsqueeze(1) == steps - 1, targets, NOTHING)
     noise = model.draw(rows)
-    numbers = rows * model.output_size
+    numbers = (batch.share.rows if batch.share else rows) * model.output_size
     # 0 where there is no step before to differ from
     follows = torch.ones(steps, device=tokens.device)
     follows[0] = 0
@@ -107,6 +107,13 @@ def _unrolling(
     start = model.zero_state(rows) if state is None else state
     before = model.embedding.weight.new_zeros(rows, model.output_size, requires_grad=False)
     return segment, (tokens, targets, batch.reset, follows), (start, before)
+
+
+def _count(config: TrainingConfig, batch: Batch, targets: Tensor) -> Tensor:
+    """Return how many targets count, in all rows of the window, whoever reads them."""
+    if batch.counted is None:
+        return (targets != NOTHING).sum()
+    return batch.counted[-1] if config.predict == "last" else batch.counted.sum()
 
 
 def _nats(model: LanguageModel, features: Tensor, targets: Tensor) -> Tensor:

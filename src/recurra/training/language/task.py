@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, named_failures
 from recurra.data import Batch, Corpus, DataConfig, check_continues, load_tokenizer
+from recurra.engine import Checkpointed
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel, ModelConfig
 from recurra.state import from_named, num_bytes
@@ -108,8 +109,13 @@ class LanguageTask(Task):
             sample = torch.zeros(1, self.config.batch, self.model.embedding.embedding_dim, device=self.device)
             found = self.model.stack.paths(sample)
             self.config = replace(self.config, backend=found[0] if len(set(found)) == 1 else ",".join(found))
+        if self.processes.several and self.model.stack.zoneout and isinstance(self.config.policy, Checkpointed):
+            raise ConfigError(
+                "checkpointed back-propagation draws the noise of zoneout piece by piece, and processes with other "
+                "rows cut other pieces; leave out zoneout, take another backprop, or one process"
+            )
         stream = self.stream(0)
-        cost = check_policy(self.model, self.config, stream[0].to(self.device))
+        cost = check_policy(self.model, self.config, self.processes.part(stream)[0].to(self.device))
         notes = [] if cost is None else [f"back-propagation {cost}"]
         trained, steps = self.layers(), self.config.steps or self.config.epochs * len(stream)
         if left := len(trained.parameters) - trained.count((steps - 1) / len(stream)):
@@ -166,7 +172,7 @@ class LanguageTask(Task):
 
     def validate(self, progress: Progress) -> Validation | None:
         """Score the validation part by the protocol of the training."""
-        score = validate(self.model, self.data.valid, self.config, progress=progress)
+        score = validate(self.model, self.data.valid, self.config, progress=progress, processes=self.processes)
         if score is None:
             return None
         perplexity = score.perplexity if math.isfinite(score.perplexity) else None
