@@ -12,7 +12,7 @@ from typing import Any
 
 from recurra.errors import RunError
 
-__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync", "write_atomically"]
+__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync", "write_atomically", "write_synced"]
 
 
 @contextlib.contextmanager
@@ -32,14 +32,19 @@ def write_atomically(path: Path, data: bytes) -> None:
     scratch = path.with_name(path.name + ".tmp")
     with named_failures(path):
         try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(scratch, data)
             os.replace(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and force it to the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def append_text(path: Path, text: str) -> None:
@@ -73,5 +78,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file. Raises: RunError if it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: it is damaged ({error})") from error

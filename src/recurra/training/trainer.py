@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +88,7 @@ class Trainer:
         Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
         """
         run = Run.load(path, cell=cell, weights=False)
+        run.directory.verify()
         trainer = cls(
             run.model,
             run.data,
@@ -170,7 +170,6 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         default = f"runs/{self.data.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
         path = Path(self.out) if self.out is not None else free_path(Path(default))
-        self.directory = RunDirectory.create(path)
         config = RunConfig(
             task=self.task.name,
             data=self.data.config,
@@ -179,13 +178,14 @@ class Trainer:
             recipe=self.recipe,
             origin=self.origin,
         )
-        try:
-            Run.describe(self.directory, config, self.task)
-            self._write_generation()
-        except BaseException:
-            # Without its first checkpoint it is no run: nothing is left behind.
-            shutil.rmtree(path, ignore_errors=True)
-            raise
+        with RunDirectory.making(path) as directory:
+            self.directory = directory
+            try:
+                Run.describe(directory, config, self.task)
+                self._write_generation()
+            except BaseException:
+                self.directory = None
+                raise
 
     def _resolved_config(self) -> Any:
         return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
@@ -256,7 +256,7 @@ class Trainer:
         if self._saved_step == self.step:
             # The step that made the weights useless is seen only now, after a checkpoint has taken them for good.
             self._run.drop_newest_generation()
-            if not math.isfinite(self.best_loss) or self.config.keep == "last":
+            if self._uses_last:
                 tensors = self._run.read_generation()[0].tensors
                 part = "average." if self.config.average else "model."
                 self._run.write_model({k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)})
@@ -292,7 +292,7 @@ class Trainer:
         except DivergedError:
             self._diverged(math.nan, math.nan)
         if improved and score is not None and self.config.keep == "best":
-            self._run.write_model(self.average.weights)
+            self._run.write_model(self.average.weights, spare=True)
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
         if self.stopped_early:
@@ -355,11 +355,15 @@ class Trainer:
             "optimizer": optimizer,
         }
         self._run.write_generation(Generation(named, values))
-        # The last weights are those to use until a validation has found the best ones.
-        if self.config.keep == "last" or not math.isfinite(self.best_loss):
+        if self._uses_last:
             self._run.write_model(self.average.weights)
         self._saved_step = self.step
         self._saved_at = time.monotonic()
+
+    @property
+    def _uses_last(self) -> bool:
+        """The last weights are those to use until a validation has found the best ones."""
+        return self.config.keep == "last" or not math.isfinite(self.best_loss)
 
     def _restore(self) -> None:
         generation, notes = self._run.read_generation()
@@ -383,6 +387,11 @@ class Trainer:
         self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
         self.sums = values["sums"]
         self._saved_step = self.step
+        # They are written after the checkpoint that they are of, and may be missing.
+        if self._uses_last:
+            self._run.write_model(self.average.weights)
+        elif note := self._run.mend_model(self.average.weights):
+            self.reporter.note(note)
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
