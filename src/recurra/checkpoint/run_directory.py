@@ -10,7 +10,8 @@
     metrics.jsonl       one line per report; the same bits for the same seed
     timing.jsonl        what is not reproducible: seconds, tokens per second
     report/             pictures and samples
-    training/           two generations of all that resuming needs, and second copies of what is small or dear
+    training/           two generations of all that resuming needs
+    spare/              second copies of settings, digests, and of weights that no generation holds
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class RunDirectory:
         if not run.path.is_dir():
             raise RunError(f"there is no run directory at {path}; `recurra train` makes one")
         if run.is_unfinished:
-            raise RunError(f"{path} was never finished: its making was cut short; the command that began it begins it again")
+            raise RunError(
+                f"{path} was never finished: its making was cut short; the command that began it begins it again"
+            )
         if not run.config_file.exists() and run.manifest is None:
             raise RunError(f"{path} is not a run directory: it holds no config.toml")
         run.verify(run.config_file.name)
@@ -137,6 +140,11 @@ class RunDirectory:
         return self.path / "training"
 
     @property
+    def spare(self) -> Path:
+        """Folder of second copies."""
+        return self.path / "spare"
+
+    @property
     def manifest_file(self) -> Path:
         """Digests of what is written once."""
         return self.path / MANIFEST
@@ -175,6 +183,8 @@ class RunDirectory:
         """
         data = pack(tensors, run=self.identity, seal=True)
         if spare:
+            with named_failures(self.spare):
+                self.spare.mkdir(exist_ok=True)
             write_atomically(self.spare_file, data)
         write_atomically(self.model_file, data)
 
@@ -270,16 +280,16 @@ class RunDirectory:
     @property
     def spare_file(self) -> Path:
         """Second copy of weights that no generation holds."""
-        return self.training / "best.safetensors"
+        return self.spare / self.model_file.name
 
     # -- what is written once -------------------------------------------------------------------------------------
 
     def write_manifest(self) -> None:
-        """Note the digests of all files that are there, logs, weights, report and training aside.
+        """Note the digests of all files that are there, logs, weights, report, training and spare aside.
 
         A run keeps the identity that it once had, so that this also accepts a file that was changed on purpose.
         """
-        apart = (self.report, self.training)
+        apart = (self.report, self.training, self.spare)
         names = [
             path.relative_to(self.path).as_posix()
             for path in self.path.rglob("*")
@@ -289,15 +299,17 @@ class RunDirectory:
         content = describe_files(self.path, set(names) - others)
         identity = self.identity or hashlib.sha256(json.dumps(content["sha256"]).encode()).hexdigest()
         manifest = sealed({"format": FORMAT, "run": identity, **content})
-        write_atomically(self.training / MANIFEST, manifest)
-        write_atomically(self.training / self.config_file.name, self.config_file.read_bytes())
+        with named_failures(self.spare):
+            self.spare.mkdir(exist_ok=True)
+        write_atomically(self.spare / MANIFEST, manifest)
+        write_atomically(self.spare / self.config_file.name, self.config_file.read_bytes())
         write_atomically(self.manifest_file, manifest)
         self.__dict__.pop("manifest", None)
 
     @cached_property
     def manifest(self) -> dict[str, Any] | None:
         """What `write_manifest` has noted; None in a run of an earlier version. Raises: RunError if it is damaged."""
-        spare = self.training / MANIFEST
+        spare = self.spare / MANIFEST
         if not self.manifest_file.exists() and not spare.exists():
             return None
         try:
@@ -343,11 +355,11 @@ class RunDirectory:
 
     def _remedy(self, name: str, manifest: Mapping[str, Any]) -> str:
         """Say what brings a damaged file back."""
-        copies = [f"{self.training.name}/{self.config_file.name}", *manifest["sha256"]]
+        copies = [f"{self.spare.name}/{self.config_file.name}", *manifest["sha256"]]
         if twin := twin_of(self.path, name, manifest, copies):
             return f"its copy is whole: cp {twin} {self.path / name}"
         with contextlib.suppress(RunError):
-            spare = self.training / MANIFEST
+            spare = self.spare / MANIFEST
             if check_file(self.path, name, read_sealed(spare)) is None:
                 return f"or {self.manifest_file} is another run's: cp {spare} {self.manifest_file}"
         works = "; what needs no training data, such as generate, still works" if "/" in name else ""

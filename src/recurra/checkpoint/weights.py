@@ -15,21 +15,19 @@ from recurra.errors import RunError
 
 __all__ = ["digest_of", "pack", "read_tensors", "read_weights"]
 
-DIGEST, RUN = "recurra.sha256", "recurra.run"
+NOTE = "recurra"
+"""The one entry of the header's metadata: several would come in any order, and the same tensors give other bytes."""
 
 
 def pack(tensors: Mapping[str, Tensor], *, run: str | None = None, seal: bool = False) -> bytes:
     """Return tensors as the bytes of a safetensors file.
 
     Args:
-        run: what they belong to, noted in the header.
-        seal: note the digest of the tensors in the header, too.
+        run: what they belong to.
+        seal: note that, and the digest of the tensors, in the header.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    notes = {DIGEST: digest_of(plain)} if seal else {}
-    if run is not None:
-        notes[RUN] = run
-    return save(plain, notes or None)
+    return save(plain, {NOTE: f"sha256 {digest_of(plain)} run {run}"} if seal else None)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -51,13 +49,14 @@ def read_weights(path: Path, *, run: str | None = None) -> dict[str, Tensor]:
     tensors = read_tensors(path)
     try:
         with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
+            note = (file.metadata() or {}).get(NOTE)
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot read {path}: {_reason(path, error)}") from error
-    if DIGEST in notes or run is not None:
-        if notes.get(DIGEST) != digest_of(tensors):
+    if note is not None or run is not None:
+        digest, _, owner = (note or "").removeprefix("sha256 ").partition(" run ")
+        if digest != digest_of(tensors):
             raise RunError(f"{path} is damaged: its digest is not that of its tensors")
-        if notes.get(RUN) != run:
+        if owner != str(run):
             raise RunError(f"{path} belongs to another run")
     return tensors
 
