@@ -3,8 +3,8 @@
     python tests/campaign/campaign.py [--kills 120] [--seed 0] [--only window,classify] [--json]
 
 Each scenario is trained once undisturbed, in a process of its own. Then again and again: it begins, is killed, is
-resumed, is killed while it resumes, and so on, and at last runs to its end. Kills come from outside after a random time,
-and from inside at a random file operation, in half a write, at a step, or in a validation.
+resumed, is killed while it resumes, and so on, and at last runs to its end. Kills come from outside after a random
+time, and from inside at a random file operation, in half a write, at a step, or in a validation.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from child import MOMENTS, Plan, live
+from scenarios import SCENARIOS, make_trainer
+
 from recurra.checkpoint import RunDirectory
 from recurra.training import Reporter
-from scenarios import SCENARIOS, make_trainer
 
 LONGEST_S = 120
 MOST_KILLS_IN_A_ROW = 6
@@ -251,7 +251,9 @@ def main() -> int:
                     break
                 before = campaign.kills.total()
                 campaign.disturb(scenario, options.kills)
-                campaign.say(f"{scenario}: {campaign.kills.total() - before} kills, {len(campaign.problems)} differences")
+                campaign.say(
+                    f"{scenario}: {campaign.kills.total() - before} kills, {len(campaign.problems)} differences"
+                )
         report = campaign.report(time.monotonic() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

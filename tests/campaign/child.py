@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scenarios import make_trainer
+
 import recurra.training.trainer as trainer_module
 from recurra.data import NOTHING
 from recurra.errors import RunError
 from recurra.training import Reporter, Run, Trainer
-from scenarios import make_trainer
 
 __all__ = ["MOMENTS", "Plan", "live"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import cases, mutated, survives
+
 from recurra.data.examples import DatasetConfig, read_examples
 
 soundfile = pytest.importorskip("soundfile")
@@ -43,7 +43,7 @@ FILES = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
-@cases(150)
+@cases(40)
 @given(st.sampled_from(sorted(FILES)).flatmap(lambda name: st.tuples(st.just(name), mutated(FILES[name]))))
 def test_a_sound_or_picture_is_read_or_refused(changed):
     name, data = changed

@@ -1,7 +1,7 @@
 """Data sets and series that were saved: lines of JSON beside arrays, and archives of NumPy.
 
-What could go wrong: an array's header declares a shape that no memory holds, or objects, which would be unpickled; lines
-ask for more of an array than there is; splits lie outside a series; settings are of another type.
+What could go wrong: an array's header declares a shape that no memory holds, or objects, which would be unpickled;
+lines ask for more of an array than there is; splits lie outside a series; settings are of another type.
 """
 
 import tempfile
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import cases, mutated, survives
+
 from recurra.data.examples import Dataset, Examples
 from recurra.data.series import SeriesConfig, SeriesData
 
@@ -27,7 +27,9 @@ def saved(kind: str) -> dict[str, bytes]:
             table.write_text("t,y\n" + "".join(f"{n},{n * n % 11}\n" for n in range(30)))
             SeriesData.build(SeriesConfig(source=str(table), context=3)).save(target)
         else:
-            inputs = ["a b", "c d", "a d"] * 4 if kind == "texts" else [np.ones((3, 2), np.float32)] * 12
+            inputs = (
+                ["a b", "c d", "a d"] * 4 if kind == "texts" else [np.full((3, 2), n, np.float32) for n in range(12)]
+            )
             examples = Examples(inputs, ["x", "y"] * 6)
             Dataset.from_examples(examples, task="classify", valid=0.25).save(target)
         return {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*") if p.is_file()}
@@ -37,7 +39,7 @@ def saved(kind: str) -> dict[str, bytes]:
 def test_saved_data_are_read_or_refused(kind):
     files = saved(kind)
 
-    @cases(60)
+    @cases(12)
     @given(st.sampled_from(sorted(files)).flatmap(lambda name: st.tuples(st.just(name), mutated(files[name]))))
     def check(changed):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Settings: TOML of a user or of a run, and policies of back-propagation in their short form.
 
-What could go wrong: values of another type reach arithmetic; numbers beyond all bounds are allocated; the name of a cell
-is the path of a module, and reading settings must never import it; deep nesting ends the parser's stack.
+What could go wrong: values of another type reach arithmetic; numbers beyond all bounds are allocated; the name of a
+cell is the path of a module, and reading settings must never import it; deep nesting ends the parser's stack.
 """
 
 import sys
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import NASTY, cases, mutated, mutated_text, survives
+
 from recurra.checkpoint import RunDirectory
 from recurra.cli.train import _read_toml
 from recurra.config import as_mapping
@@ -27,10 +27,14 @@ def written(config: RunConfig) -> bytes:
         return Path(folder, "config.toml").read_bytes()
 
 
-WHOLE = [written(RunConfig(recipe="counting")), written(default_config("classify")), written(default_config("forecast"))]
+WHOLE = [
+    written(RunConfig(recipe="counting")),
+    written(default_config("classify")),
+    written(default_config("forecast")),
+]
 
 
-@cases(120)
+@cases(40)
 @given(st.sampled_from(WHOLE).flatmap(mutated))
 def test_settings_are_read_or_refused(data):
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +54,7 @@ def test_settings_import_nothing(tmp_path, monkeypatch):
     assert "planted_here" not in sys.modules
 
 
-@cases(200)
+@cases(40)
 @given(
     st.sampled_from(POLICIES).flatmap(mutated_text)
     | st.text(max_size=30)

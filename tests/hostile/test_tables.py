@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import cases, mutated, survives
+
 from recurra.data import Corpus
 from recurra.data.examples import Dataset, DatasetConfig
 from recurra.data.series import SeriesConfig, SeriesData
@@ -50,7 +50,7 @@ def with_file(name: str, data: bytes, read):
 
 @pytest.mark.parametrize(("task", "name", "text"), EXAMPLES, ids=lambda value: value if len(value) < 20 else "")
 def test_a_table_is_read_or_refused(task, name, text):
-    @cases(25)
+    @cases(8)
     @given(mutated(text.encode()), st.booleans())
     def check(data, skip_bad):
         with_file(name, data, lambda path: Dataset.build(DatasetConfig(task=task, source=path, skip_bad=skip_bad)))
@@ -58,19 +58,21 @@ def test_a_table_is_read_or_refused(task, name, text):
     check()
 
 
-@cases(30)
+@cases(8)
 @given(st.sampled_from(["t.tsv", "t.csv", "t.jsonl"]), mutated(TSV.encode()) | mutated(JSONL.encode()))
 def test_labelled_texts_are_read_or_refused(name, data):
     with_file(name, data, lambda path: Corpus.from_file(path, condition="label", input="text", skip_bad=True))
 
 
-@cases(60)
-@given(st.sampled_from([SERIES, NUMBERED]).flatmap(lambda text: mutated(text.encode())), st.sampled_from(["error", "fill"]))
+@cases(8)
+@given(
+    st.sampled_from([SERIES, NUMBERED]).flatmap(lambda text: mutated(text.encode())), st.sampled_from(["error", "fill"])
+)
 def test_a_series_is_read_or_refused(data, gaps):
     with_file("series.csv", data, lambda path: SeriesData.build(SeriesConfig(source=path, gaps=gaps, context=3)))
 
 
-@cases(40)
-@given(mutated("a text that says little, again and again\n".encode() * 4), st.sampled_from(["char", "byte", "word", "bpe"]))
+@cases(8)
+@given(mutated(b"a text that says little, again and again\n" * 4), st.sampled_from(["char", "byte", "word", "bpe"]))
 def test_a_text_is_read_or_refused(data, tokenizer):
     with_file("text.txt", data, lambda path: Corpus.from_file(path, tokenizer=tokenizer))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 from hypothesis import given
-
 from mutations import cases, mutated, survives
+
 from recurra import state as states
 from recurra.cells import LSTM
 from recurra.checkpoint.weights import pack, read_tensors, read_weights
@@ -34,13 +34,13 @@ def saved_state() -> bytes:
         return Path(folder, "s").read_bytes()
 
 
-@cases(80)
+@cases(30)
 @given(mutated(pack(WEIGHTS)))
 def test_tensors_are_read_or_refused(data):
     with_file(data, read_tensors)
 
 
-@cases(120)
+@cases(30)
 @given(mutated(SEALED))
 def test_sealed_weights_are_the_same_or_refused(data):
     found = with_file(data, lambda path: read_weights(path, run="ours"))
@@ -49,7 +49,7 @@ def test_sealed_weights_are_the_same_or_refused(data):
         assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
-@cases(80)
+@cases(30)
 @given(mutated(saved_state()))
 def test_a_state_is_read_or_refused(data):
     with_file(data, lambda path: states.load(path, LIKE))

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import cases, mutated, survives
+
 from recurra.data import Corpus
 from recurra.data.store import Tokens
 
@@ -36,8 +36,10 @@ def write(files, folder):
         path.write_bytes(data)
 
 
-@cases(60)
-@given(st.sampled_from(sorted(STORE)).flatmap(lambda name: st.tuples(st.just(name), mutated(STORE[name]))), st.booleans())
+@cases(20)
+@given(
+    st.sampled_from(sorted(STORE)).flatmap(lambda name: st.tuples(st.just(name), mutated(STORE[name]))), st.booleans()
+)
 def test_a_store_is_read_or_refused(changed, verify):
     name, data = changed
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +52,7 @@ def test_a_store_is_read_or_refused(changed, verify):
         survives(read)
 
 
-@cases(60)
+@cases(20)
 @given(st.sampled_from(sorted(CORPUS)).flatmap(lambda name: st.tuples(st.just(name), mutated(CORPUS[name]))))
 def test_a_corpus_is_read_or_refused(changed):
     name, data = changed

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mutations import cases, mutated, survives
+
 from recurra.data.tokenizers import build_tokenizer, load_tokenizer
 
 TEXT = "the cat sat on the mat, and the dog sat on the log; 123 naïve cafés\n" * 3
@@ -27,7 +27,7 @@ def saved(kind: str) -> bytes:
 def test_a_tokenizer_is_read_or_refused(kind):
     whole = saved(kind)
 
-    @cases(25)
+    @cases(8)
     @given(st.data())
     def check(choose):
         data = choose.draw(mutated(whole))

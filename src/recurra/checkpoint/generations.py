@@ -75,7 +75,7 @@ class Generations:
         Raises: RunError if no generation is whole.
         """
         notes: list[str] = []
-        spoilt: list[tuple[int, Mapping[str, Any]]] = []
+        spoilt: list[tuple[int, dict[str, Any]]] = []
         for number in self.numbers():
             try:
                 manifest = self._verify(self._path(number))

@@ -19,6 +19,8 @@ DEAD, START = 0, 1
 NOTHING = 256
 """The id that the library takes for the end of a text; the others are the bytes."""
 LARGEST_REPETITION = 10_000
+STATES_OF_CLASSES = {r"\p": 300, r"\P": 300, r"\w": 300, r"\W": 300, r"\d": 40, r"\D": 40, r"\s": 10, r"\S": 10, ".": 8}
+"""States that one character of a class takes, about: characters beyond ASCII are several bytes."""
 PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
 """A part of a pattern: an escaped character, a class, a count, or any other character."""
 MARKS = {"^", "$", r"\A", r"\z", r"\b", r"\B", r"\<", r"\>"}
@@ -80,7 +82,10 @@ def body_of(pattern: str) -> str:
             f"the pattern {_short(pattern)} has {marks[0]} inside; leave it out: all of a text is matched"
         )
     if _largest_repetition(parts) > LARGEST_REPETITION:
-        raise ConfigError(f"the pattern {_short(pattern)} repeats something more than {LARGEST_REPETITION:,} times")
+        raise ConfigError(
+            f"the pattern {_short(pattern)} repeats something more than {LARGEST_REPETITION:,} times, where a class "
+            f"such as \\w or \\p{{L}} counts 300: write [a-z] instead, or fewer"
+        )
     return "".join(parts)
 
 
@@ -176,10 +181,18 @@ def _largest_repetition(parts: Sequence[str]) -> int:
         elif len(part) > 1 and part[0] == "{":
             last *= max([int(count[:12]) for count in re.findall(r"\d+", part)], default=1)
         elif part not in "*+?":
-            last = 1
+            last = _states(part)
         opened[-1] = max(opened[-1], last)
         most = max(most, *opened)
     return most
+
+
+def _states(part: str) -> int:
+    """Return about how many states a part of a pattern takes once."""
+    inside = [size for name, size in STATES_OF_CLASSES.items() if len(name) > 1 and name in part]
+    if part.startswith("[^") or part == ".":
+        inside.append(STATES_OF_CLASSES["."])
+    return max(inside, default=1)
 
 
 def _short(pattern: str) -> str:

@@ -180,12 +180,8 @@ class Trainer:
         )
         with RunDirectory.making(path) as directory:
             self.directory = directory
-            try:
-                Run.describe(directory, config, self.task)
-                self._write_generation()
-            except BaseException:
-                self.directory = None
-                raise
+            Run.describe(directory, config, self.task)
+            self._write_generation()
 
     def _resolved_config(self) -> Any:
         return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
@@ -390,8 +386,8 @@ class Trainer:
         # They are written after the checkpoint that they are of, and may be missing.
         if self._uses_last:
             self._run.write_model(self.average.weights)
-        elif note := self._run.mend_model(self.average.weights):
-            self.reporter.note(note)
+        elif mended := self._run.mend_model(self.average.weights):
+            self.reporter.note(mended)
         torch.set_rng_state(parts["random"]["cpu"])
         if "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], self.device)
