@@ -21,7 +21,7 @@ NOTHING = 256
 LARGEST_REPETITION = 10_000
 STATES_OF_CLASSES = {r"\p": 300, r"\P": 300, r"\w": 300, r"\W": 300, r"\d": 40, r"\D": 40, r"\s": 10, r"\S": 10, ".": 8}
 """States that one character of a class takes, about: characters beyond ASCII are several bytes."""
-PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
+PART = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
 """A part of a pattern: an escaped character, a class, a count, or any other character."""
 MARKS = {"^", "$", r"\A", r"\z", r"\b", r"\B", r"\<", r"\>"}
 """What stands for a place and not for a character."""
