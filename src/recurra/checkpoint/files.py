@@ -10,9 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recurra.errors import RunError
+from recurra.errors import RecurraError, RunError
 
-__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync", "write_atomically", "write_synced"]
+__all__ = [
+    "append_text",
+    "file_digest",
+    "named_failures",
+    "read_json",
+    "sync",
+    "understood",
+    "write_atomically",
+    "write_synced",
+]
 
 
 @contextlib.contextmanager
@@ -22,6 +31,18 @@ def named_failures(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; nothing was half-written") from error
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn whatever a checkpoint that is no checkpoint leads to into one line: digests say nothing of what is meant."""
+    try:
+        yield
+    except RecurraError:
+        raise
+    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise RunError(f"the checkpoint of {path} does not describe this run ({why}); start a new run") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -69,12 +69,11 @@ def _claim(marker: Path, *, is_new: bool) -> int:
     except (FileExistsError, FileNotFoundError):
         raise taken from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise taken from None
-        except OSError:
-            pass  # a file system without locks
+        with contextlib.suppress(OSError):  # of a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise taken from None
         # Between the look and the lock another process may have finished it.
         if not marker.exists() or os.fstat(descriptor).st_ino != marker.stat().st_ino:
             raise taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from recurra.training.config import Origin, RunConfig
 from recurra.training.task import Progress, Task
 from recurra.training.tasks import TASKS, config_from_mapping
 
-__all__ = ["Run", "check_fits", "draw_report", "free_path"]
+__all__ = ["Run", "check_counts", "check_fits", "draw_report", "free_path"]
 
 
 class Run:
@@ -187,3 +187,16 @@ def check_fits(model: nn.Module, weights: Mapping[str, Tensor], directory: RunDi
                 f"the weights in {directory.path} do not fit its config.toml: "
                 f"'{name}' is {found} where the settings ask for {wanted}"
             )
+
+
+def check_counts(values: Mapping[str, Any], sums: Iterable[str]) -> None:
+    """Raise ValueError for a checkpoint whose counters and sums are no numbers."""
+    wrong = [name for name in ("epoch", "batch", "step", "stale_epochs") if not _is_count(values[name])]
+    wrong += [name for name in sums if type(values["sums"][name]) not in (int, float)]
+    wrong += ["best_loss"] if type(values["best_loss"]) not in (int, float, type(None)) else []
+    if wrong:
+        raise ValueError(f"no number: {', '.join(wrong)}")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62

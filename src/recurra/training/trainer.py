@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from recurra.checkpoint import Generation, RunDirectory
+from recurra.checkpoint import Generation, RunDirectory, understood
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.state import detach, named_leaves
 from recurra.training.averaging import WeightAverage
@@ -27,7 +27,7 @@ from recurra.training.optimization import (
     scaled_rate,
 )
 from recurra.training.progress import Reporter, make_reporter
-from recurra.training.run import Run, check_fits, draw_report, free_path
+from recurra.training.run import Run, check_counts, check_fits, draw_report, free_path
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
 
@@ -163,7 +163,8 @@ class Trainer:
         if self.directory is None:
             self._begin()
         else:
-            self._restore()
+            with understood(self._run.path):
+                self._restore()
         self.reporter.begin(self.total_steps, self.step, self._run.path, self.task.scale)
 
     def _begin(self) -> None:
@@ -372,6 +373,7 @@ class Trainer:
         values = generation.values
         if "batch" not in values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
+        check_counts(values, NO_SUMS)
         check_fits(self.model, parts.get("model", {}), self._run)
         self.model.load_state_dict(parts["model"])
         restore(self.optimizer, self.schedule, parts.get("optimizer", {}), values["optimizer"])

@@ -122,7 +122,7 @@ class SeriesData:
             said = json.loads((path / "series.json").read_text(encoding="utf-8"))
             if said["version"] != FORMAT:
                 raise DataError(f"{path} is of version {said['version']}; this recurra reads version {FORMAT}")
-            with (path / "series.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with (path / "series.npz").open("rb") as file, np.load(file) as arrays:
                 series = [
                     Series(name, *(arrays[f"{part}_{n}"] for part in ("times", "values", "covariates")))
                     for n, name in enumerate(said["series"])
