@@ -11,6 +11,7 @@ from test_saved_data import saved
 
 from recurra.data.series import SeriesData
 from recurra.decoding import automaton as automata
+from recurra.decoding import probing
 from recurra.engine import parse_policy
 from recurra.errors import ConfigError, DataError, RecurraError
 from recurra.training import config_from_mapping
@@ -31,6 +32,17 @@ def test_what_is_quoted_stays_on_one_line(text):
 @pytest.mark.parametrize("pattern", [r"\p{L}{2}{2}{2}{2}{2,5}", r"\w{100}", r"(?:[^a]b){2000}"])
 def test_repeated_classes_are_refused_at_once(pattern):
     assert "10,000 times" in str(survives(lambda: automata.automaton_of_pattern(pattern)))
+
+
+def test_automata_that_explode_are_tried_elsewhere(monkeypatch):
+    monkeypatch.setattr(probing, "MOST_SECONDS", 2)
+    said = survives(lambda: automata.automaton_of_pattern(".*a.{25}"), allowed=("subprocess.Popen", "os.posix_spawn"))
+    assert "to compile" in str(said)
+
+
+def test_patterns_that_were_tried_elsewhere_are_compiled_here():
+    assert automata.automaton_of_pattern("[a-z]*x[0-9]{6}").accepting.any()
+    assert probing.can_compile("[a-z]*x[0-9]{6}")
 
 
 def test_a_damaged_archive_is_closed(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.decoding.probing import MOST_SECONDS, can_compile
 from recurra.errors import ConfigError
 from recurra.libraries import need
 
@@ -50,6 +51,11 @@ def automaton_of_pattern(pattern: str, *, trailing_space: bool = False) -> Autom
     """
     library = need("outlines_core")
     body = body_of(pattern)
+    if _may_explode(PART.findall(body)) and not can_compile(body):
+        raise ConfigError(
+            f"the pattern {_short(pattern)} takes more than {MOST_SECONDS} s or 1 GiB to compile; "
+            f"repeat less behind * and +, or choose narrower classes"
+        )
     byte_tokens = library.Vocabulary(NOTHING, {bytes([byte]): [byte] for byte in range(256)})
     # By itself, as brackets that close what they did not open could make sense in others. Then with a zero character
     # behind it: the library gives up longer matches for shorter ones, and so there is no match but the whole.
@@ -185,6 +191,13 @@ def _largest_repetition(parts: Sequence[str]) -> int:
         opened[-1] = max(opened[-1], last)
         most = max(most, *opened)
     return most
+
+
+def _may_explode(parts: Sequence[str]) -> bool:
+    """Whether a pattern repeats so much, or so much behind what has no end, that it is to be tried first."""
+    most = _largest_repetition(parts)
+    endless = any(part in "*+" or (part[0] == "{" and part[-2:] == ",}") for part in parts)
+    return most > 1000 or (most > 4 and endless)
 
 
 def _states(part: str) -> int:
