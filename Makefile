@@ -8,16 +8,20 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test campaign check bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/installed ## train on the built-in corpus: perplexity, a sample, a picture
 	$(RUN) -m recurra train $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="-k lstm" for some of them
 	$(RUN) -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+campaign: $(VENV)/installed-dev ## kill training 120 times and compare, then 10 CPU minutes of hostile files
+	$(RUN) tests/campaign/campaign.py --kills 120 $(ARGS)
+	$(RUN) tests/campaign/fuzz.py --minutes 10
 
 check: $(VENV)/installed-dev ## check format, lint, types and who imports whom
 	$(RUN) -m ruff format --check

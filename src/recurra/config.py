@@ -39,6 +39,10 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
             arguments[key] = from_mapping(hint, value, f"{where} [{key}]" if where else "")
         else:
             arguments[key] = _convert(key, value, hint, prefix)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if not optional and field.name not in arguments:
+            raise ConfigError(f"{prefix}the setting '{field.name}' is missing; give it a value")
     try:
         return cls(**arguments)
     except ConfigError as error:

@@ -26,6 +26,11 @@ __all__ = [
 class RecurraError(Exception):
     """The user's input, in any form, cannot be used as it is. The command line exits with status 2."""
 
+    def __str__(self) -> str:
+        # What is quoted from a file may hold line breaks, or commands to a terminal.
+        said = super().__str__()
+        return said if said.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
+
 
 class ProcessError(RecurraError):
     """Processes that train together and have lost each other."""

@@ -34,7 +34,7 @@ def test_train_prints_json_and_writes_the_run(cli, text, tmp_path, quick):
     assert value["perplexity"] == pytest.approx(math.exp(value["loss_nats"]))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.toml", "model.safetensors", "tokenizer.json", "metrics.jsonl", "timing.jsonl", "report", "training",
-        "tokens",
+        "tokens", "manifest.json", "spare",
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert set(rows[-1]) == {

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from recurra.checkpoint import RunDirectory
 from recurra.training import Run
 
 NEW = "a dog ran after a cat; the DOG saw a CAT on the log!\n" * 40
@@ -104,6 +105,7 @@ def test_a_cell_of_ones_own_must_be_allowed(cli, run, new, tmp_path):
     shutil.copytree(run, own)
     settings = (own / "config.toml").read_text()
     (own / "config.toml").write_text(settings.replace('cell = "lstm"', 'cell = "recurra.cells:LSTM"'))
+    RunDirectory(own).write_manifest()
     arguments = ("train", new, "--from", own, "--out", tmp_path / "out", *SHORT)
     assert "which is code; allow it with --cell recurra.cells:LSTM" in cli(*arguments).line
     assert cli(*arguments, "--cell", "recurra.cells:LSTM").status == 0

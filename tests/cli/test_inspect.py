@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from recurra.checkpoint import RunDirectory
 from recurra.inspection import is_page
 from recurra.inspection import report as measures
 
@@ -141,6 +142,7 @@ def test_a_cell_of_the_users_own_must_be_trusted(cli, run, tmp_path):
     shutil.copytree(run, copy)
     config = copy / "config.toml"
     config.write_text(config.read_text().replace('cell = "lstm"', 'cell = "leaky:Leaky"'))
+    RunDirectory(copy).write_manifest()
     result = cli("inspect", copy)
     assert result.status == 2
     assert "--trust" in result.line

@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from recurra.checkpoint import RunDirectory
 from recurra.data import Corpus, DataConfig
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel
@@ -227,6 +228,7 @@ def test_resuming_never_needs_the_old_run(tmp_path, old):
     settings = (tmp_path / "cut" / "config.toml").read_text()
     assert str(old.path) in settings
     (tmp_path / "cut" / "config.toml").write_text(settings.replace(str(old.path), "/nowhere"))
+    RunDirectory(tmp_path / "cut").write_manifest()
     resumed = Trainer.resume(tmp_path / "cut", reporter=Reporter()).fit()
     assert resumed.config.origin.run == "/nowhere"
     assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (

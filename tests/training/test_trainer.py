@@ -250,6 +250,7 @@ def test_resuming_with_weights_that_do_not_fit_is_refused(tmp_path):
     run = trainer(tmp_path / "run", steps=1).fit()
     text = run.directory.config_file.read_text()
     run.directory.config_file.write_text(text.replace("hidden = 12", "hidden = 13"))
+    run.directory.write_manifest()
     with pytest.raises(RunError, match="do not fit"):
         Trainer.resume(tmp_path / "run", reporter=Reporter()).fit()
 
@@ -298,6 +299,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused(tmp_path):
     run = trainer(tmp_path / "run", steps=1).fit()
     text = run.directory.config_file.read_text()
     run.directory.config_file.write_text(text.replace("hidden = 12", "hidden = 13"))
+    run.directory.write_manifest()
     with pytest.raises(RunError, match="do not fit"):
         Run.load(tmp_path / "run")
 
@@ -306,6 +308,7 @@ def test_a_run_never_imports_code_unasked(tmp_path):
     run = trainer(tmp_path / "run", steps=1).fit()
     text = run.directory.config_file.read_text()
     run.directory.config_file.write_text(text.replace('cell = "lstm"', 'cell = "recurra.cells:LSTM"'))
+    run.directory.write_manifest()
     with pytest.raises(RunError, match="--trust"):
         Run.load(tmp_path / "run")
     with pytest.raises(RunError, match="--trust"):

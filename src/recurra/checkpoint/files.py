@@ -10,9 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recurra.errors import RunError
+from recurra.errors import RecurraError, RunError
 
-__all__ = ["append_text", "file_digest", "named_failures", "read_json", "sync", "write_atomically"]
+__all__ = [
+    "append_text",
+    "file_digest",
+    "named_failures",
+    "read_json",
+    "sync",
+    "understood",
+    "write_atomically",
+    "write_synced",
+]
 
 
 @contextlib.contextmanager
@@ -24,6 +33,18 @@ def named_failures(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}; nothing was half-written") from error
 
 
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn whatever a checkpoint that is no checkpoint leads to into one line: digests say nothing of what is meant."""
+    try:
+        yield
+    except RecurraError:
+        raise
+    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise RunError(f"the checkpoint of {path} does not describe this run ({why}); start a new run") from error
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file under another name, force it to the disk and rename it.
 
@@ -32,14 +53,19 @@ def write_atomically(path: Path, data: bytes) -> None:
     scratch = path.with_name(path.name + ".tmp")
     with named_failures(path):
         try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(scratch, data)
             os.replace(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and force it to the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def append_text(path: Path, text: str) -> None:
@@ -73,5 +99,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file. Raises: RunError if it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: it is damaged ({error})") from error

@@ -6,46 +6,43 @@
     model.safetensors   weights: the best by validation, else the last
     tokenizer.json      the vocabulary, and
     tokens/             the corpus as token stores: of a language model; other tasks write files of their own
+    manifest.json       digests of all that is written once, above
     metrics.jsonl       one line per report; the same bits for the same seed
     timing.jsonl        what is not reproducible: seconds, tokens per second
     report/             pictures and samples
     training/           two generations of all that resuming needs, and two more that last longer
+    spare/              second copies of settings, digests, and of weights that no generation holds
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-import shutil
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import tomli_w
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from recurra.checkpoint.files import append_text, file_digest, named_failures, read_json, sync, write_atomically
+from recurra.checkpoint.files import append_text, file_digest, named_failures, write_atomically
+from recurra.checkpoint.generations import Generation, Generations
+from recurra.checkpoint.making import MARKER, is_unfinished, making
+from recurra.checkpoint.manifest import MANIFEST, check_file, describe_files, read_sealed, sealed, twin_of
+from recurra.checkpoint.weights import pack, read_weights
 from recurra.errors import RunError
 
-__all__ = ["FORMAT", "Generation", "RunDirectory"]
+__all__ = ["FORMAT", "RunDirectory"]
 
 FORMAT = 1
 """Version of the layout; a run directory of a later version is refused."""
 
-KEPT_GENERATIONS = 2
-"""So many of all generations, and so many of those that are lasting: whose values say ``"lasting": true``."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A moment of training: named tensors, and plain values that JSON can hold."""
-
-    tensors: Mapping[str, Tensor]
-    values: Mapping[str, Any]
+READ_QUICKLY = 256 * 2**20
+"""Bytes of a file whose digest is compared whenever it is used; of larger ones only when a run is resumed."""
 
 
 class RunDirectory:
@@ -53,6 +50,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._verified: set[str] = set()
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Self:
@@ -65,20 +63,46 @@ class RunDirectory:
         return run
 
     @classmethod
+    @contextlib.contextmanager
+    def making(cls, path: str | os.PathLike[str]) -> Iterator[Self]:
+        """Give a new run directory, to be filled within; nothing takes it for one before the end.
+
+        An exception removes it. Where a process was killed within, the same may be done again at the same path.
+        Raises: RunError if something else is there already, or another process is at it.
+        """
+        run = cls(path)
+        run.check_free()
+        with making(run.path, run.report, run.training):
+            yield run
+
+    @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open an existing run directory. Raises: RunError if it is none, or of a later version."""
+        """Open an existing run directory.
+
+        Raises: RunError if it is none, of a later version, or its settings are damaged.
+        """
         run = cls(path)
         if not run.path.is_dir():
             raise RunError(f"there is no run directory at {path}; `recurra train` makes one")
-        if not run.config_file.is_file():
+        if run.is_unfinished:
+            raise RunError(
+                f"{path} was never finished: its making was cut short; the command that began it begins it again"
+            )
+        if not run.config_file.exists() and run.manifest is None:
             raise RunError(f"{path} is not a run directory: it holds no config.toml")
+        run.verify(run.config_file.name)
         run.read_config()
         return run
 
     def check_free(self) -> None:
         """Raise RunError if something is at the path already, so that nothing is overwritten."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())) and not self.is_unfinished:
             raise RunError(f"{self.path} exists already; choose another --out, or continue with --resume {self.path}")
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether its making was cut short, or goes on."""
+        return is_unfinished(self.path)
 
     @property
     def config_file(self) -> Path:
@@ -116,6 +140,16 @@ class RunDirectory:
         return self.path / "training"
 
     @property
+    def spare(self) -> Path:
+        """Folder of second copies."""
+        return self.path / "spare"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Digests of what is written once."""
+        return self.path / MANIFEST
+
+    @property
     def metrics_file(self) -> Path:
         """One JSON line per report."""
         return self.path / "metrics.jsonl"
@@ -128,7 +162,9 @@ class RunDirectory:
         """Return the settings without the version. Raises: RunError if damaged or of a later version."""
         try:
             settings = tomllib.loads(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise RunError(f"cannot read {self.config_file}: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
             raise RunError(f"cannot read {self.config_file}: {error}") from error
         version = settings.pop("format", None)
         if not isinstance(version, int):
@@ -139,13 +175,49 @@ class RunDirectory:
             )
         return settings
 
-    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
-        """Replace the weights to use."""
-        write_atomically(self.model_file, save(_plain(tensors)))
+    def write_model(self, tensors: Mapping[str, Tensor], *, spare: bool = False) -> None:
+        """Replace the weights to use.
+
+        Args:
+            spare: keep a second copy, as no generation holds them.
+        """
+        data = pack(tensors, run=self.identity, seal=True)
+        if spare:
+            with named_failures(self.spare):
+                self.spare.mkdir(exist_ok=True)
+            write_atomically(self.spare_file, data)
+        write_atomically(self.model_file, data)
 
     def read_model(self) -> dict[str, Tensor]:
-        """Return the weights to use. Raises: RunError if they are missing or damaged."""
-        return _read_tensors(self.model_file)
+        """Return the weights to use. Raises: RunError if they are missing, damaged, or another run's."""
+        try:
+            return read_weights(self.model_file, run=self.identity)
+        except RunError as error:
+            if not self._generations.has_whole():
+                raise
+            raise RunError(f"{error}; recurra train --resume {self.path} writes it again") from error
+
+    def mend_model(self, last: Mapping[str, Tensor]) -> str | None:
+        """Write the weights to use again if they are damaged, or their second copy if that is.
+
+        Args:
+            last: weights to use where both are damaged.
+        Returns: a line that says what was done, or None.
+        """
+        try:
+            weights = read_weights(self.model_file, run=self.identity)
+        except RunError as error:
+            try:
+                self.write_model(read_weights(self.spare_file, run=self.identity))
+            except RunError:
+                self.write_model(last)
+                return f"{error}; the best weights are lost, and it now holds those of the newest checkpoint"
+            return f"{error}; written again from its second copy"
+        try:
+            read_weights(self.spare_file, run=self.identity)
+        except RunError:
+            self.write_model(weights, spare=True)
+        return None
 
     @property
     def model_digest(self) -> str:
@@ -169,74 +241,34 @@ class RunDirectory:
         """Add a sample to the report."""
         append_text(self.samples_file, text)
 
-    def _log_sizes(self) -> dict[str, int]:
-        return {file.name: file.stat().st_size if file.exists() else 0 for file in self._logs()}
-
-    def _cut_logs(self, folder: Path) -> None:
-        sizes = read_json(folder / "manifest.json")["logs"]
-        for file in self._logs():
-            if self._log_sizes()[file.name] < sizes[file.name]:
-                raise RunError(f"{file} is shorter than when {folder} was written; it was damaged")
-        for file in self._logs():
-            if file.exists():
-                with named_failures(file):
-                    os.truncate(file, sizes[file.name])
-
-    def _logs(self) -> tuple[Path, Path]:
-        return self.metrics_file, self.samples_file
-
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
         if not self.metrics_file.exists():
             return []
         try:
             lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
+            rows = [json.loads(line) for line in lines]
+        except OSError as error:
+            raise RunError(f"cannot read {self.metrics_file}: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.metrics_file} is damaged: {error}") from error
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise RunError(f"{self.metrics_file} is damaged: line {number} is no report of a step")
+        return rows
+
+    @cached_property
+    def _generations(self) -> Generations:
+        return Generations(self.training, (self.metrics_file, self.samples_file), lambda: self.identity)
 
     def write_generation(self, generation: Generation) -> None:
-        """Add a generation: files first, the manifest with their digests last; older ones than two are removed."""
-        numbers = self._generations()
-        folder = self.training / f"{(numbers[0] + 1 if numbers else 0):06d}"
-        with named_failures(folder):
-            try:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                write_atomically(folder / "tensors.safetensors", save(_plain(generation.tensors)))
-                write_atomically(folder / "values.json", json.dumps(dict(generation.values)).encode())
-                for log in self._logs():
-                    if log.exists():
-                        sync(log)
-                digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
-                write_atomically(
-                    folder / "manifest.json",
-                    json.dumps({"sha256": digests, "logs": self._log_sizes()}, indent=1).encode(),
-                )
-                sync(folder)
-                sync(self.training)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-        for number in self._outdated():
-            shutil.rmtree(self.training / f"{number:06d}", ignore_errors=True)
-
-    def _outdated(self) -> list[int]:
-        numbers = self._generations()[KEPT_GENERATIONS:]
-        lasting = [number for number in self._generations() if self._is_lasting(number)][:KEPT_GENERATIONS]
-        return [number for number in numbers if number not in lasting]
-
-    def _is_lasting(self, number: int) -> bool:
-        try:
-            values = read_json(self.training / f"{number:06d}" / "values.json")
-        except RunError:
-            return False
-        return isinstance(values, dict) and values.get("lasting") is True
+        """Add a generation; of older ones only two, and two lasting ones, are kept."""
+        self._generations.write(generation)
 
     def read_generation(
         self, accept: Callable[[Mapping[str, Any]], bool] | None = None
     ) -> tuple[Generation, list[str]]:
-        """Return the newest generation that is whole, and a line for every newer one that is not.
+        """Return the newest generation that is whole, and a line for all that was damaged.
 
         Newer ones are removed. The files that only ever grow are cut back to what they were when it was written.
 
@@ -244,55 +276,96 @@ class RunDirectory:
             accept: says by its values whether a generation will do; by default all do.
         Raises: RunError if none is whole.
         """
-        notes: list[str] = []
-        for number in self._generations():
-            folder = self.training / f"{number:06d}"
-            try:
-                self._verify(folder)
-                values = read_json(folder / "values.json")
-                if accept is not None and not accept(values):
-                    continue
-                tensors = _read_tensors(folder / "tensors.safetensors")
-                self._cut_logs(folder)
-                for newer in self._generations():
-                    if newer > number:
-                        shutil.rmtree(self.training / f"{newer:06d}", ignore_errors=True)
-                return Generation(tensors, values), notes
-            except RunError as error:
-                notes.append(f"{error}; going back to the checkpoint before it")
-        damage = f" ({notes[0].split('; going back')[0]})" if notes else ""
-        raise RunError(f"{self.path} holds no checkpoint to resume from{damage}")
+        return self._generations.read(accept)
 
     def drop_newest_generation(self) -> None:
         """Remove the newest generation, unless it is the only one."""
-        numbers = self._generations()
-        if len(numbers) > 1:
-            shutil.rmtree(self.training / f"{numbers[0]:06d}", ignore_errors=True)
+        self._generations.drop_newest()
 
-    def _generations(self) -> list[int]:
-        """Numbers of the generations on disk, newest first."""
-        names = (entry.name for entry in self.training.iterdir()) if self.training.is_dir() else iter(())
-        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    @property
+    def spare_file(self) -> Path:
+        """Second copy of weights that no generation holds."""
+        return self.spare / self.model_file.name
 
-    @staticmethod
-    def _verify(folder: Path) -> None:
-        manifest = read_json(folder / "manifest.json")
-        digests = manifest.get("sha256") if isinstance(manifest, dict) else None
-        if not (isinstance(digests, dict) and isinstance(manifest.get("logs"), dict)):
-            raise RunError(f"{folder / 'manifest.json'} is damaged")
-        for name, digest in digests.items():
-            if not (folder / name).is_file() or file_digest(folder / name) != digest:
-                raise RunError(f"{folder / name} is damaged: its digest is not the one in the manifest")
+    # -- what is written once -------------------------------------------------------------------------------------
 
+    def write_manifest(self) -> None:
+        """Note the digests of all files that are there, logs, weights, report, training and spare aside.
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        A run keeps the identity that it once had, so that this also accepts a file that was changed on purpose.
+        """
+        apart = (self.report, self.training, self.spare)
+        names = [
+            path.relative_to(self.path).as_posix()
+            for path in self.path.rglob("*")
+            if path.is_file() and not any(path.is_relative_to(folder) for folder in apart)
+        ]
+        others = {MARKER, MANIFEST, self.model_file.name, self.metrics_file.name, "timing.jsonl"}
+        content = describe_files(self.path, set(names) - others)
+        identity = self.identity or hashlib.sha256(json.dumps(content["sha256"]).encode()).hexdigest()
+        manifest = sealed({"format": FORMAT, "run": identity, **content})
+        with named_failures(self.spare):
+            self.spare.mkdir(exist_ok=True)
+        write_atomically(self.spare / MANIFEST, manifest)
+        write_atomically(self.spare / self.config_file.name, self.config_file.read_bytes())
+        write_atomically(self.manifest_file, manifest)
+        self.__dict__.pop("manifest", None)
 
+    @cached_property
+    def manifest(self) -> dict[str, Any] | None:
+        """What `write_manifest` has noted; None in a run of an earlier version. Raises: RunError if it is damaged."""
+        spare = self.spare / MANIFEST
+        if not self.manifest_file.exists() and not spare.exists():
+            return None
+        try:
+            return read_sealed(self.manifest_file)
+        except RunError as error:
+            try:
+                read_sealed(spare)
+            except RunError:
+                raise error from None
+            raise RunError(f"{error}; its copy is whole: cp {spare} {self.manifest_file}") from error
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        # Copies are aligned as torch aligns its own: kernels may round differently on memory that is not.
-        return {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        reason = "it does not exist" if isinstance(error, FileNotFoundError) else f"it is damaged ({error})"
-        raise RunError(f"cannot read {path}: {reason}") from error
+    @property
+    def identity(self) -> str | None:
+        """What weights and generations of the run say that they belong to; None in a run of an earlier version."""
+        return None if self.manifest is None else self.manifest.get("run")
+
+    def verify(self, *names: str, largest: int | None = None) -> None:
+        """Compare files with the manifest.
+
+        Args:
+            names: of files or folders below the run directory; default all that is written once.
+            largest: bytes up to which a file is read; of larger ones only the size is compared. Default all.
+        Raises: RunError for the first that is missing or damaged, with what there is to be done.
+        """
+        manifest = self.manifest
+        if manifest is None:
+            return
+        for name in manifest["sha256"]:
+            if name in self._verified or (names and not any(name == n or name.startswith(f"{n}/") for n in names)):
+                continue
+            if wrong := check_file(self.path, name, manifest, largest=largest):
+                raise RunError(f"{self.path / name} is damaged: {wrong}; {self._remedy(name, manifest)}")
+            self._verified.add(name)
+
+    def verify_settings(self) -> None:
+        """Compare the files beside ``config.toml`` with the manifest; folders of data are left out."""
+        if self.manifest is not None:
+            self.verify(*(name for name in self.manifest["sha256"] if "/" not in name))
+
+    def verify_data(self) -> None:
+        """Compare the folders of data with the manifest, of large files only the sizes."""
+        self.verify(self.tokens.name, self.examples.name, largest=READ_QUICKLY)
+
+    def _remedy(self, name: str, manifest: Mapping[str, Any]) -> str:
+        """Say what brings a damaged file back."""
+        copies = [f"{self.spare.name}/{self.config_file.name}", *manifest["sha256"]]
+        if twin := twin_of(self.path, name, manifest, copies):
+            return f"its copy is whole: cp {twin} {self.path / name}"
+        with contextlib.suppress(RunError):
+            spare = self.spare / MANIFEST
+            if check_file(self.path, name, read_sealed(spare)) is None:
+                return f"or {self.manifest_file} is another run's: cp {spare} {self.manifest_file}"
+        works = "; what needs no training data, such as generate, still works" if "/" in name else ""
+        return f"copy it from another copy of the run, or train again{works}"

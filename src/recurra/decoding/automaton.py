@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.decoding.probing import MOST_SECONDS, can_compile
 from recurra.errors import ConfigError
 from recurra.libraries import need
 
@@ -19,7 +20,9 @@ DEAD, START = 0, 1
 NOTHING = 256
 """The id that the library takes for the end of a text; the others are the bytes."""
 LARGEST_REPETITION = 10_000
-PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
+STATES_OF_CLASSES = {r"\p": 300, r"\P": 300, r"\w": 300, r"\W": 300, r"\d": 40, r"\D": 40, r"\s": 10, r"\S": 10, ".": 8}
+"""States that one character of a class takes, about: characters beyond ASCII are several bytes."""
+PART = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[\d,]+\}|.", re.DOTALL)
 """A part of a pattern: an escaped character, a class, a count, or any other character."""
 MARKS = {"^", "$", r"\A", r"\z", r"\b", r"\B", r"\<", r"\>"}
 """What stands for a place and not for a character."""
@@ -48,6 +51,11 @@ def automaton_of_pattern(pattern: str, *, trailing_space: bool = False) -> Autom
     """
     library = need("outlines_core")
     body = body_of(pattern)
+    if _may_explode(PART.findall(body)) and not can_compile(body):
+        raise ConfigError(
+            f"the pattern {_short(pattern)} takes more than {MOST_SECONDS} s or 1 GiB to compile; "
+            f"repeat less behind * and +, or choose narrower classes"
+        )
     byte_tokens = library.Vocabulary(NOTHING, {bytes([byte]): [byte] for byte in range(256)})
     # By itself, as brackets that close what they did not open could make sense in others. Then with a zero character
     # behind it: the library gives up longer matches for shorter ones, and so there is no match but the whole.
@@ -80,7 +88,10 @@ def body_of(pattern: str) -> str:
             f"the pattern {_short(pattern)} has {marks[0]} inside; leave it out: all of a text is matched"
         )
     if _largest_repetition(parts) > LARGEST_REPETITION:
-        raise ConfigError(f"the pattern {_short(pattern)} repeats something more than {LARGEST_REPETITION:,} times")
+        raise ConfigError(
+            f"the pattern {_short(pattern)} repeats something more than {LARGEST_REPETITION:,} times, where a class "
+            f"such as \\w or \\p{{L}} counts 300: write [a-z] instead, or fewer"
+        )
     return "".join(parts)
 
 
@@ -176,10 +187,25 @@ def _largest_repetition(parts: Sequence[str]) -> int:
         elif len(part) > 1 and part[0] == "{":
             last *= max([int(count[:12]) for count in re.findall(r"\d+", part)], default=1)
         elif part not in "*+?":
-            last = 1
+            last = _states(part)
         opened[-1] = max(opened[-1], last)
         most = max(most, *opened)
     return most
+
+
+def _may_explode(parts: Sequence[str]) -> bool:
+    """Whether a pattern repeats so much, or so much behind what has no end, that it is to be tried first."""
+    most = _largest_repetition(parts)
+    endless = any(part in "*+" or (part[0] == "{" and part[-2:] == ",}") for part in parts)
+    return most > 1000 or (most > 4 and endless)
+
+
+def _states(part: str) -> int:
+    """Return about how many states a part of a pattern takes once."""
+    inside = [size for name, size in STATES_OF_CLASSES.items() if len(name) > 1 and name in part]
+    if part.startswith("[^") or part == ".":
+        inside.append(STATES_OF_CLASSES["."])
+    return max(inside, default=1)
 
 
 def _short(pattern: str) -> str:

@@ -50,6 +50,7 @@ class Run:
         Raises: RunError if the directory is missing, damaged, or does not fit together.
         """
         directory = RunDirectory.open(path)
+        directory.verify_settings()
         try:
             config = config_from_mapping(directory.read_config(), str(directory.config_file))
         except ConfigError as error:
@@ -69,6 +70,7 @@ class Run:
         """Write what a run is made from: settings, vocabularies, data."""
         directory.write_config(as_mapping(config))
         task.describe(directory)
+        directory.write_manifest()
 
     @property
     def path(self) -> Path:
@@ -88,6 +90,7 @@ class Run:
     @cached_property
     def data(self) -> Any:
         """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
+        self.directory.verify_data()
         return TASKS[self.config.task].load_data(self.directory)
 
     def read(
@@ -166,7 +169,7 @@ def draw_report(directory: RunDirectory) -> None:
 def free_path(path: Path) -> Path:
     """Return the path, or with the first number behind it that is free."""
     number, candidate = 2, path
-    while candidate.exists():
+    while candidate.exists() and not RunDirectory(candidate).is_unfinished:
         candidate = path.with_name(f"{path.name}-{number}")
         number += 1
     return candidate

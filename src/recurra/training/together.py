@@ -137,10 +137,19 @@ class SharedRun(RunDirectory):
         if self.processes.first:
             super().write_config(settings)
 
-    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
+    def write_manifest(self) -> None:
+        """Note the digests, once."""
+        if self.processes.first:
+            super().write_manifest()
+
+    def write_model(self, tensors: Mapping[str, Tensor], *, spare: bool = False) -> None:
         """Replace the weights to use, once."""
         if self.processes.first:
-            super().write_model(tensors)
+            super().write_model(tensors, spare=spare)
+
+    def mend_model(self, last: Mapping[str, Tensor]) -> str | None:
+        """Write damaged weights again, once."""
+        return super().mend_model(last) if self.processes.first else None
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add a line, once."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from recurra.checkpoint import Generation, RunDirectory
+from recurra.checkpoint import Generation, RunDirectory, understood
 from recurra.environment import is_one_of_several
 from recurra.errors import ConfigError, DivergedError, RunError
 from recurra.memory import naming_shortage
@@ -22,18 +21,12 @@ from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
 from recurra.training.needs import advise
-from recurra.training.optimization import (
-    clip_gradients,
-    make_optimizer,
-    make_schedule,
-    per_step,
-    scaled_rate,
-)
+from recurra.training.optimization import clip_gradients, make_optimizer, make_schedule, per_step, scaled_rate
 from recurra.training.progress import Reporter, make_reporter
 from recurra.training.recovery import GOOD, PASSING, Moment, Recovery, Setback, describe_setback
 from recurra.training.run import Run, draw_report, free_path
 from recurra.training.snapshot import Learning
-from recurra.training.tally import NO_SUMS, as_row
+from recurra.training.tally import NO_SUMS, as_row, check_counts, counts_of, restore_counts
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
 from recurra.training.together import SharedRun, add_up, check_alike, check_rows, choose_device, choose_threads
@@ -106,6 +99,7 @@ class Trainer:
         Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
         """
         run = Run.load(path, cell=cell, weights=False)
+        run.directory.verify()
         trainer = cls(
             run.model,
             run.data,
@@ -193,7 +187,8 @@ class Trainer:
         if self.directory is None:
             self._begin()
         else:
-            self._restore()
+            with understood(self._run.path):
+                self._restore()
         self.reporter.begin(self.total_steps, self.step, self._run.path, self.task.scale)
         return self._run.path
 
@@ -201,28 +196,21 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         default = f"runs/{self.data.name}-{self.model.config.cell.rpartition(':')[2].lower()}"
         path = Path(self.out) if self.out is not None else free_path(Path(default))
-        self.directory = SharedRun.of(RunDirectory.create(path), self.processes)
         config = RunConfig(
             task=self.task.name,
             data=self.data.config,
             model=self.model.config,
-            training=self._resolved_config(),
+            training=replace(self.config, threads=torch.get_num_threads(), device=self.device.type),
             recipe=self.recipe,
             origin=self.origin,
         )
-        try:
+        with RunDirectory.making(path) as directory:
+            self.directory = SharedRun.of(directory, self.processes)
             if not self._weights_are_numbers:
                 raise Setback("a weight is not a number", 0)
             Run.describe(self.directory, config, self.task)
             # without a carried state, which the others would have to give
             self._write_generation(self.recovery.moment(0))
-        except BaseException:
-            # Without its first checkpoint it is no run: nothing is left behind.
-            shutil.rmtree(path, ignore_errors=True)
-            raise
-
-    def _resolved_config(self) -> Any:
-        return replace(self.config, threads=torch.get_num_threads(), device=self.device.type)
 
     @property
     def _run(self) -> RunDirectory:
@@ -332,7 +320,7 @@ class Trainer:
         except DivergedError as error:
             raise Setback(str(error), self.step) from error
         if improved and score is not None and self.config.keep == "best":
-            self._run.write_model(self.average.weights)
+            self._run.write_model(self.average.weights, spare=True)
         self._report(score, sample)
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
         if self.stopped_early:
@@ -353,10 +341,7 @@ class Trainer:
     # -- reports --------------------------------------------------------------------------------------------------
 
     def _report(self, score: Validation | None = None, sample: str | None = None) -> None:
-        row: dict[str, Any] = {"step": self.step, "epoch": self.epoch, **as_row(self.sums)}
-        if score is not None:
-            row["valid_loss_nats"] = score.loss_nats
-            row |= {f"valid_{name}": value for name, value in score.metrics.items()}
+        row = {"step": self.step, "epoch": self.epoch, **as_row(self.sums, score)}
         self.sums = dict(NO_SUMS)
         self._run.append_metrics(row)
         self._run.append_timing(self.reporter.timing(self.step))
@@ -370,22 +355,8 @@ class Trainer:
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
-    @property
-    def _uses_last(self) -> bool:
-        """The last weights are those to use until a validation has found the best ones."""
-        return self.config.keep == "last" or not math.isfinite(self.best_loss)
-
     def _write_generation(self, moment: Moment = PASSING) -> None:
-        values = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "step": self.step,
-            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
-            "stale_epochs": self.stale_epochs,
-            "stopped_early": self.stopped_early,
-            "sums": self.sums,
-            **self.recovery.as_values(moment, self.step),
-        }
+        values = {**counts_of(self), **self.recovery.as_values(moment, self.step)}
         if self._saved_step >= 0:
             check_alike(self.model, self.step, self.processes)
         self._run.write_generation(self.learning.capture(self.processes.all_rows(self.state), values))
@@ -394,22 +365,30 @@ class Trainer:
         self._saved_step = self.step
         self._saved_at = time.monotonic()
 
+    @property
+    def _uses_last(self) -> bool:
+        """The last weights are those to use until a validation has found the best ones."""
+        return self.config.keep == "last" or not math.isfinite(self.best_loss)
+
     def _restore(self) -> None:
         generation, notes = self._run.read_generation()
         for note in notes:
             self.reporter.note(note)
         if "batch" not in generation.values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
+        check_counts(generation.values)
         self._put_back(generation)
+        # They are written after the checkpoint that they are of, and may be missing.
+        if self._uses_last:
+            self._run.write_model(self.average.weights)
+        elif mended := self._run.mend_model(self.average.weights):
+            self.reporter.note(mended)
 
     def _put_back(self, generation: Generation, *, going_back: bool = False) -> None:
         values = generation.values
         leaves = self.learning.put_back(generation, self._run)
         self.state = None if leaves is None else self.processes.own_rows(self.task.restore_state(leaves))
-        self.epoch, self.batch, self.step = values["epoch"], values["batch"], values["step"]
-        self.best_loss = math.inf if values["best_loss"] is None else values["best_loss"]
-        self.stale_epochs, self.stopped_early = values["stale_epochs"], values["stopped_early"]
-        self.sums = values["sums"]
+        restore_counts(self, values)
         self.recovery.restore(values, going_back=going_back)
         self._saved_step = self.step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from recurra.data.series.config import Series, SeriesConfig, SeriesFormat
 from recurra.data.series.reading import Table, read_series
 from recurra.data.series.windows import Windows, WindowStream
 from recurra.data.store import new_folder
-from recurra.errors import DataError
+from recurra.errors import ConfigError, DataError
 
 __all__ = ["SeriesData"]
 
@@ -23,6 +24,9 @@ SEASONS_READ, STEPS_READ = 9, 64
 """What is read by default: nine seasons, for a week of days and two days beside it, or that many steps."""
 
 FORMAT = 1
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError, OverflowError,
+           RuntimeError, BadZipFile, zlib.error, ConfigError)  # fmt: skip
+"""What reading a damaged archive, or settings that are none, leads to."""
 
 
 class SeriesData:
@@ -118,7 +122,7 @@ class SeriesData:
             said = json.loads((path / "series.json").read_text(encoding="utf-8"))
             if said["version"] != FORMAT:
                 raise DataError(f"{path} is of version {said['version']}; this recurra reads version {FORMAT}")
-            with np.load(path / "series.npz") as arrays:
+            with (path / "series.npz").open("rb") as file, np.load(file) as arrays:
                 series = [
                     Series(name, *(arrays[f"{part}_{n}"] for part in ("times", "values", "covariates")))
                     for n, name in enumerate(said["series"])
@@ -126,9 +130,9 @@ class SeriesData:
             config = from_mapping(SeriesConfig, said["config"])
             format, splits = SeriesFormat.from_mapping(said["format"]), [tuple(split) for split in said["splits"]]
             return cls(said["name"], config, format, series, splits, said["notes"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        except DAMAGED as error:
             raise DataError(f"cannot read the series in {path}: {error}; build them again") from None
 
 

@@ -1,0 +1,53 @@
+"""Files that once led to something else than an error of one line: each was found by the tests beside this one.
+
+What could go wrong: the same again.
+"""
+
+import tomllib
+
+import pytest
+from mutations import survives
+from test_saved_data import saved
+
+from recurra.data.series import SeriesData
+from recurra.decoding import automaton as automata
+from recurra.decoding import probing
+from recurra.engine import parse_policy
+from recurra.errors import ConfigError, DataError, RecurraError
+from recurra.training import config_from_mapping
+
+
+def test_settings_without_those_that_must_be_there():
+    with pytest.raises(ConfigError, match="'task' is missing"):
+        config_from_mapping({"task": "classify", "data": {}} | tomllib.loads("[model]\nhidden = 3"), "config.toml")
+
+
+@pytest.mark.parametrize("text", ["\x85", "two\nlines", "\x1b[31mred", "a\u2028b"])
+def test_what_is_quoted_stays_on_one_line(text):
+    said = survives(lambda: parse_policy(text))
+    assert isinstance(said, RecurraError)
+    assert str(said).isprintable()
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}{2}{2}{2}{2}{2,5}", r"\w{100}", r"(?:[^a]b){2000}"])
+def test_repeated_classes_are_refused_at_once(pattern):
+    assert "10,000 times" in str(survives(lambda: automata.automaton_of_pattern(pattern)))
+
+
+def test_automata_that_explode_are_tried_elsewhere(monkeypatch):
+    monkeypatch.setattr(probing, "MOST_SECONDS", 2)
+    said = survives(lambda: automata.automaton_of_pattern(".*a.{25}"), allowed=("subprocess.Popen", "os.posix_spawn"))
+    assert "to compile" in str(said)
+
+
+def test_patterns_that_were_tried_elsewhere_are_compiled_here():
+    assert automata.automaton_of_pattern("[a-z]*x[0-9]{6}").accepting.any()
+    assert probing.can_compile("[a-z]*x[0-9]{6}")
+
+
+def test_a_damaged_archive_is_closed(tmp_path):
+    """An open file would be a warning, and so an error of this test."""
+    for name, data in saved("series").items():
+        (tmp_path / name).write_bytes(data[: len(data) // 2] if name.endswith("npz") else data)
+    with pytest.raises(DataError, match="series"):
+        SeriesData.load(tmp_path)
