@@ -287,7 +287,7 @@ class Corpus:
         path = Path(folder)
         try:
             about = json.loads((path / "corpus.json").read_bytes())
-            if about["version"] != FORMAT:
+            if about["version"] not in (1, FORMAT):
                 raise CorpusError(
                     f"{path} is a corpus of version {about['version']}, this recurra reads {FORMAT}; upgrade recurra"
                 )

@@ -62,9 +62,7 @@ class Stream(Sequence[Batch]):
         if rows < 1 or span < 1:
             raise CorpusError(f"a stream needs at least 1 row and 1 step, not {rows} rows of {span}; raise them")
         self.num_tokens, self.span = len(tokens), span
-        self._ids = np.asarray(tokens.ids)
-        self._labelled = tokens.labelled
-        self._starts: Positions = tokens.starts
+        self._tokens, self._labelled = tokens, tokens.labelled
 
     @abstractmethod
     def _window(self, k: int) -> Batch:
@@ -89,13 +87,13 @@ class Stream(Sequence[Batch]):
         steps = np.arange(len(counted))[:, None]
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
-        counted = counted & (~self._begins(after) if self._labelled else after != 0)
-        targets = np.where(counted, self._ids[after].astype(np.int64), NOTHING)
-        reset = self._begins(positions)
+        counted = counted & (~self._tokens.begins(after) if self._labelled else after != 0)
+        targets = np.where(counted, self._tokens.take(after), NOTHING)
+        reset = self._tokens.begins(positions)
         if fresh:
             reset[0] = True
         return Batch(
-            inputs=torch.from_numpy(self._ids[positions].astype(np.int64)),
+            inputs=torch.from_numpy(self._tokens.take(positions)),
             targets=torch.from_numpy(targets),
             reset=torch.from_numpy(reset) if reset.any() else None,
             row=torch.from_numpy(row),
@@ -103,13 +101,6 @@ class Stream(Sequence[Batch]):
             following=torch.from_numpy((begin + advance) % self.num_tokens),
             advance=advance,
         )
-
-    def _begins(self, positions: Positions) -> NDArray[np.bool_]:
-        """Tell which positions are those at which a document begins to be read."""
-        if len(self._starts) == 1:
-            return np.equal(positions, 0)
-        nearest = np.searchsorted(self._starts, positions, side="right") - 1
-        return np.equal(self._starts[nearest], positions)
 
 
 class SequentialStream(Stream):

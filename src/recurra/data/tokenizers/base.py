@@ -81,18 +81,25 @@ class Tokenizer(ABC):
     def lookup(self, text: str | bytes) -> Ids:
         """Return one id per symbol, -1 for each symbol outside the vocabulary."""
 
+    def lookup_all(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, NDArray[np.int64]]:
+        """Return what `lookup` gives for each text, one after the other, and how many ids each has."""
+        found = [self.lookup(text) for text in texts]
+        return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
+
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the symbols of a text that are outside the vocabulary."""
         return Counter()
 
-    def border(self, text: str | bytes) -> int:
+    @classmethod
+    def border(cls, text: str | bytes) -> int:
         """Return the last place where a text may be cut whatever follows it, 0 if there is none.
 
         The ids of both parts, one after the other, are those of the whole, if the later one is read as a `sequel`.
         """
         return len(text)
 
-    def sequel(self, text: str) -> str:
+    @classmethod
+    def sequel(cls, text: str) -> str:
         """Return a text as it is to be encoded when it goes on from another, rather than begins."""
         return text
 
@@ -186,6 +193,7 @@ class Unseen:
         tokenizer: whose vocabulary is asked.
     Attributes:
         missing, total: symbols that are not in the vocabulary, and all.
+        counts: how often each of the missing ones came; of many, only the first.
     """
 
     MOST = 10_000
@@ -194,7 +202,7 @@ class Unseen:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.missing = self.total = 0
-        self._counts = Counter[str]()
+        self.counts = Counter[str]()
 
     def add(self, text: str | bytes, ids: Ids | None = None) -> None:
         """Count those of a text.
@@ -210,8 +218,8 @@ class Unseen:
         if not absent:
             return
         found = self.tokenizer.unseen(text)
-        room = len(self._counts) < self.MOST
-        self._counts.update(found if room else {name: found[name] for name in found if name in self._counts})
+        room = len(self.counts) < self.MOST
+        self.counts.update(found if room else {name: found[name] for name in found if name in self.counts})
 
     def line(self, where: str) -> str | None:
         """Return one line that names up to five of them with their counts, or None where all are known.
@@ -220,8 +228,8 @@ class Unseen:
         """
         if not self.missing:
             return None
-        names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in self._counts.most_common(5))
-        others = len(self._counts) - 5
+        names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in self.counts.most_common(5))
+        others = len(self.counts) - 5
         more = f" and {others:,} others" if others > 0 else ""
         line = f"{self.missing:,} of {self.total:,} {self.tokenizer.unit} in {where} are not in the vocabulary"
         if self.missing * 2 > self.total:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -70,6 +71,11 @@ class ByteTokenizer(Tokenizer):
         data = text if isinstance(text, bytes) else check_unicode(text, "the text").encode()
         return np.frombuffer(data, np.uint8).astype(np.int32)
 
+    def lookup_all(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, looked up at once."""
+        data = [text if isinstance(text, bytes) else check_unicode(text, "the text").encode() for text in texts]
+        return self.lookup(b"".join(data)), np.fromiter(map(len, data), np.int64, len(data))
+
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)
 
@@ -114,7 +120,8 @@ class BpeTokenizer(Tokenizer):
             parts.append(np.fromiter(chain.from_iterable(map(known.__getitem__, pieces)), np.int32))
         return np.concatenate(parts)
 
-    def border(self, text: str | bytes) -> int:
+    @classmethod
+    def border(cls, text: str | bytes) -> int:
         """Return the last place before white space that follows something visible, which no token spans."""
         string = text.decode() if isinstance(text, bytes) else text
         for start in (max(0, len(string) - NEAR), 0):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, named_failures
-from recurra.data import Batch, Corpus, DataConfig, check_continues, load_tokenizer
+from recurra.data import Batch, Corpus, DataConfig, check_continues, check_reordering, load_tokenizer
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel, ModelConfig
 from recurra.state import from_named, num_bytes
@@ -95,6 +95,8 @@ class LanguageTask(Task):
             raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
         if self.data.train.labelled and self.config.partition == "random":
             raise ConfigError("random windows cut texts off their labels; with 'condition' take partition 'sequential'")
+        if self.config.order != "corpus":
+            check_reordering(self.data.train, self.config.order)
 
     def prepare(self, fresh: bool) -> str | None:
         """Find out what the backend "auto" is here, and check the policy of back-propagation.
