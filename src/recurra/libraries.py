@@ -18,6 +18,9 @@ WHAT_FOR = {
     "sklearn": ("measuring classifications", "scikit-learn", "tasks"),
     "sacrebleu": ("measuring texts", "sacrebleu", "tasks"),
     "outlines_core": ("keeping a text to a pattern", "outlines-core", "control"),
+    "pyarrow": ("reading Parquet", "pyarrow", "corpora"),
+    "zstandard": ("reading .zst", "zstandard", "corpora"),
+    "datasets": ("reading hf: data sets", "datasets", "hub"),
     "nltk": ("counting n-grams", "nltk", "control"),
 }
 """What each is for, the package that holds it, and the extra that installs it."""

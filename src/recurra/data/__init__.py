@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recurra.data.reordering import Reordered, check_reordering
     from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
     from recurra.data.store import Tokens
+    from recurra.data.stored import token_counts
     from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
     from recurra.data.tokenizers import KINDS, Tokenizer, Unseen, build_tokenizer, check_seen, load_tokenizer, nearest_label
 
@@ -52,6 +53,7 @@ __all__ = [
     "load_tokenizer",
     "nearest_label",
     "prepare",
+    "token_counts",
     "read_pieces",
 ]
 
@@ -87,6 +89,7 @@ _HOMES = {
     "load_tokenizer": "recurra.data.tokenizers",
     "nearest_label": "recurra.data.tokenizers",
     "prepare": "recurra.data.preparing",
+    "token_counts": "recurra.data.stored",
     "read_pieces": "recurra.data.pieces",
 }
 

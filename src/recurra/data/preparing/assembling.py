@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -23,26 +22,27 @@ from recurra.errors import CorpusError
 __all__ = ["assemble"]
 
 
-def assemble(work: Work, folder: Path, notes: list[str], *, vocabulary_given: bool) -> None:
+def assemble(work: Work, folder: Path, notes: list[str], *, documents: int, given: bool) -> None:
     """Write indexes, boundaries and ``corpus.json``, and remove what an interruption left behind.
 
     Raises: CorpusError if a part has too few tokens; VocabularyError if most of one is unseen.
     """
     config, vocab = work.plan.config, len(work.tokenizer)
-    tokens, documents = list[int](), 0
-    for part in PARTS:
-        _, closed, tasks = work.tasks[part]
-        shards = [shard for number in range(len(tasks)) for shard in work.finished(part, number)]
-        tokens.append(sum(shard.tokens for shard in shards))
-        line = _unseen(work, shards).line(f"the {'training' if part == 'train' else 'validation'} part")
-        if line and (part == "valid" or vocabulary_given):
-            notes.append(line)
-        documents += _write_index(work, part, shards, closed=closed)
+    parts = {
+        part: [shard for number in range(len(work.tasks[part][2])) for shard in work.finished(part, number)]
+        for part in PARTS
+    }
+    tokens = [sum(shard.tokens for shard in parts[part]) for part in PARTS]
+    if given:
+        notes = notes + _unseen(work, parts["train"], "the training part")
     if tokens[0] < 2 or tokens[1] == 1:
         raise CorpusError(
             f"these files give {tokens[0]} + {tokens[1]} tokens to train and to validate with; each part needs at "
             f"least 2: give a longer text"
         )
+    notes = notes + _unseen(work, parts["valid"], "the validation part")
+    for part in PARTS:
+        _write_index(work, part, parts[part], closed=work.tasks[part][1])
     first = work.plan.sources[0][0].name
     data = DataConfig(source=first, tokenizer=config.tokenizer, vocab=config.vocab, valid=config.valid)
     about = {
@@ -61,8 +61,8 @@ def assemble(work: Work, folder: Path, notes: list[str], *, vocabulary_given: bo
     write_file(folder / "store" / "corpus.json", json.dumps(about, indent=1).encode())
 
 
-def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool) -> int:
-    """Write the boundaries and the index of a part, and return how many documents it has."""
+def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool) -> None:
+    """Write the boundaries and the index of a part."""
     folder, kept = work.store / part, [shard for shard in shards if shard.tokens]
     names = {shard.file for shard in kept}
     for file in folder.iterdir():
@@ -94,21 +94,14 @@ def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool)
         False,
     )
     write_synced(folder / INDEX, [index_bytes(index)])
-    return max(count, 1) if index.tokens else 0
 
 
-def _unseen(work: Work, shards: list[Finished]) -> Unseen:
+def _unseen(work: Work, shards: list[Finished], where: str) -> list[str]:
+    """Return the line about what is outside the vocabulary, if there is any."""
     total = Unseen(work.tokenizer)
     for shard in shards:
         missing, symbols, counts = shard.unseen
         total.missing, total.total = total.missing + missing, total.total + symbols
         total.counts.update(Counter(counts))
-    return total
-
-
-def store_digest(folder: Path) -> str:
-    """Return a digest of all that a corpus is: of its vocabulary, and of the indexes, which have those of the rest."""
-    digest = hashlib.sha256()
-    for name in ("tokenizer.json", *(f"{part}/{INDEX}" for part in PARTS)):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
+    line = total.line(where)
+    return [line] if line else []

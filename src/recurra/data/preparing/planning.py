@@ -27,14 +27,13 @@ class Segment(NamedTuple):
     stop: int
 
 
-def plan_jobs(sources: Sequence[Source], *, anywhere: bool, size: int = JOB) -> list[list[Segment]]:
+def plan_jobs(sources: Sequence[Source], *, anywhere: bool) -> list[list[Segment]]:
     """Cut sources into jobs, which can be done in any order.
 
     Args:
         anywhere: a text may be cut between any two characters, not only where a word ends.
-        size: bytes of a job, about.
     """
-    jobs, filled = list[list[Segment]](), size
+    jobs, size, filled = list[list[Segment]](), JOB, JOB
     for number, source in enumerate(sources):
         for segment, weight in _segments(number, source, anywhere, size):
             if filled + weight > size:
@@ -102,4 +101,6 @@ def _safe_place(path: Path, position: int, anywhere: bool) -> int:
             # Its last character is whole even where the four bytes cut another one.
             if data[place] in b" \n\t\r" and not data[place - 4 : place].decode("utf-8", "ignore")[-1:].isspace():
                 return position - 4 + place
-    return position + next((n for n in range(4) if data[4 + n : 5 + n] and data[4 + n] & 0xC0 != 0x80), 0)
+        if len(data) < 4 + LOOK_AHEAD:
+            return position - 4 + len(data)
+    return position + next((n for n in range(4) if data[4 + n : 5 + n] < b"\x80" or data[4 + n] >= 0xC0), 0)

@@ -74,7 +74,12 @@ def prepare(
         raise ConfigError(f"'processes' must be at least 1, not {processes}")
     if not names:
         raise ConfigError("there is nothing to prepare; give files, folders, or hf:NAME")
-    config = from_mapping(PrepareConfig, {name: value for name, value in settings.items() if value is not None})
+    given_settings = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in settings.items()
+        if value is not None
+    }
+    config = from_mapping(PrepareConfig, given_settings)
     given = None if config.vocabulary is None else given_vocabulary(config.vocabulary)
     planned, notes = plan(names, config.resolved(given.kind if given else None), given)
     target = Path(out)
@@ -111,8 +116,10 @@ class _Steps:
         if not self.work.tasks_file.exists():
             surveys = self._survey()
             train, valid, closed = self._parts(surveys)
-            several, total = closed[0] or closed[1], sum(survey["symbols"] for survey in surveys[0])
+            several = sum(survey["documents"] for survey in surveys[0]) > 1 or closed[1]
             tokenizer = given or self._vocabulary(train, valid, surveys, end=several)
+            if not len(tokenizer):
+                raise CorpusError("these files hold nothing but white space; give a text to learn from")
             tokenizer.save(self.work.tokenizer_file)
             which = 1 if len(surveys) > 1 else 0
             empty = sum(survey["left_out"] for each in surveys for survey in each)
@@ -122,12 +129,12 @@ class _Steps:
                     f"there are more than {MOST_WORDS:,} different words: rare ones were counted approximately"
                 )
             tasks = {"train": [0, closed[0], train], "valid": [which, closed[1], valid]}
-            write_file(self.folder / "work" / "notes.json", json.dumps([*notes, *more]).encode())
+            about = {"notes": [*notes, *more], "documents": sum(s["documents"] for each in surveys for s in each)}
+            write_file(self.folder / "work" / "about.json", json.dumps(about).encode())
             write_file(self.work.tasks_file, json.dumps(tasks).encode())
-            del total
         self._write()
-        lines = json.loads((self.folder / "work" / "notes.json").read_bytes())
-        assemble(self.work, self.folder, lines, vocabulary_given=given is not None)
+        about = json.loads((self.folder / "work" / "about.json").read_bytes())
+        assemble(self.work, self.folder, about["notes"], documents=about["documents"], given=given is not None)
 
     forgotten = False
 

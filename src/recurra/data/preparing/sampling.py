@@ -16,8 +16,8 @@ SAMPLE = 1 << 25
 """Characters from which pairs are learned; more of them change few pairs."""
 
 
-def sample(work: Work, tasks: list[Task], total: int, size: int = SAMPLE) -> Iterator[str]:
-    """Yield the texts of the training part, of a long one as many stretches, spread evenly, as make up `size`.
+def sample(work: Work, tasks: list[Task], total: int) -> Iterator[str]:
+    """Yield the texts of the training part, of a long one as many stretches, spread evenly, as make up `SAMPLE`.
 
     Args:
         total: symbols of the whole corpus.
@@ -26,7 +26,7 @@ def sample(work: Work, tasks: list[Task], total: int, size: int = SAMPLE) -> Ite
     for task in tasks:
         for stretch in work.read(0, task):
             length = sum(map(len, stretch.texts))
-            if taken * total <= seen * size or total <= size:
+            if taken * total <= seen * SAMPLE or total <= SAMPLE:
                 taken += length
                 yield from (text for text in stretch.texts if isinstance(text, str))
             seen += length
