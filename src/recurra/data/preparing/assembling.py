@@ -22,7 +22,7 @@ from recurra.errors import CorpusError
 __all__ = ["assemble"]
 
 
-def assemble(work: Work, folder: Path, notes: list[str], *, documents: int, given: bool) -> None:
+def assemble(work: Work, folder: Path, notes: list[str], *, torn: bool, given: bool) -> None:
     """Write indexes, boundaries and ``corpus.json``, and remove what an interruption left behind.
 
     Raises: CorpusError if a part has too few tokens; VocabularyError if most of one is unseen.
@@ -41,8 +41,7 @@ def assemble(work: Work, folder: Path, notes: list[str], *, documents: int, give
             f"least 2: give a longer text"
         )
     notes = notes + _unseen(work, parts["valid"], "the validation part")
-    for part in PARTS:
-        _write_index(work, part, parts[part], closed=work.tasks[part][1])
+    documents = sum(_write_index(work, part, parts[part], closed=work.tasks[part][1]) for part in PARTS)
     first = work.plan.sources[0][0].name
     data = DataConfig(source=first, tokenizer=config.tokenizer, vocab=config.vocab, valid=config.valid)
     about = {
@@ -55,14 +54,14 @@ def assemble(work: Work, folder: Path, notes: list[str], *, documents: int, give
             "sources": sum(map(len, work.plan.sources)),
             "vocabulary": vocab,
             "tokens": tokens,
-            "documents": documents,
+            "documents": documents - torn,
         },
     }
     write_file(folder / "store" / "corpus.json", json.dumps(about, indent=1).encode())
 
 
-def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool) -> None:
-    """Write the boundaries and the index of a part."""
+def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool) -> int:
+    """Write the boundaries and the index of a part, and return how many documents it has."""
     folder, kept = work.store / part, [shard for shard in shards if shard.tokens]
     names = {shard.file for shard in kept}
     for file in folder.iterdir():
@@ -94,6 +93,7 @@ def _write_index(work: Work, part: str, shards: list[Finished], *, closed: bool)
         False,
     )
     write_synced(folder / INDEX, [index_bytes(index)])
+    return index.documents.tokens if index.tokens else 0  # type: ignore[union-attr]
 
 
 def _unseen(work: Work, shards: list[Finished], where: str) -> list[str]:

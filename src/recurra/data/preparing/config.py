@@ -50,11 +50,13 @@ class PrepareConfig:
             raise ConfigError(
                 f"'vocab' has no meaning for the 256 bytes; leave out {self.vocab}, or take --tokenizer bpe"
             )
-        given = {"tokenizer": self.tokenizer, "vocab": self.vocab}
-        for name, value in given.items():
-            if self.vocabulary is not None and value is not None:
-                raise ConfigError(f"'vocabulary' takes one that is there, so leave out '{name}'")
 
     def resolved(self, kind: str | None) -> PrepareConfig:
-        """Return a copy with the kind of tokenizer filled in: of a given vocabulary, or the default."""
+        """Return a copy with the kind of tokenizer filled in: of a given vocabulary, or the default.
+
+        Raises: ConfigError if there is a vocabulary, and yet another is described.
+        """
+        for name in ("tokenizer", "vocab"):
+            if kind is not None and getattr(self, name) is not None:
+                raise ConfigError(f"'vocabulary' takes one that is there, so leave out '{name}'")
         return replace(self, tokenizer=kind or self.tokenizer or "char")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,19 +50,21 @@ class Encoder:
         texts, num_chars = stretch.texts, _num_chars(stretch)
         if not stretch.begins and isinstance(texts[0], str):
             texts = [self.tokenizer.sequel(texts[0]), *texts[1:]]
-        ids, lengths = self.tokenizer.lookup_all(texts)  # type: ignore[arg-type]
-        absent = ids < 0
-        if absent.any():
-            missed = self._count(texts, ids, lengths)
+        missed = Counter[str]()
+        ids, lengths = self.tokenizer.lookup_all(texts, missed)  # type: ignore[arg-type]
+        self.unseen.total += len(ids)
+        if missed:
+            absent = ids < 0
+            self.unseen.missing += int(np.count_nonzero(absent))
+            self.unseen.name(missed)
             if self.tokenizer.unknown is None:
-                num_chars = None if num_chars is None else num_chars - missed
+                if num_chars is not None:
+                    num_chars -= sum(len(symbol) * times for symbol, times in missed.items())
                 ending = np.append(absent, False).astype(np.int64)
                 missing = np.add.reduceat(ending, _begins(lengths)) * (lengths > 0)
                 ids, lengths = ids[~absent], lengths - missing
             else:
                 ids[absent] = self.tokenizer.unknown
-        else:
-            self.unseen.total += len(ids)
         ids = ids.astype(self.dtype)
         if not self.closed:
             return Encoded(ids, np.zeros(0, np.int64), num_chars)
@@ -70,16 +73,6 @@ class Encoder:
         ids = np.insert(ids, ended, self.tokenizer.end) if len(ended) else ids
         starts = starts + np.arange(len(texts))
         return Encoded(ids, starts if stretch.begins else starts[1:], num_chars)
-
-    def _count(self, texts: list[Any], ids: NDArray[Any], lengths: NDArray[np.int64]) -> int:
-        """Count what is outside the vocabulary, and return its characters."""
-        characters = 0
-        for text, start, length in zip(texts, _begins(lengths), lengths, strict=True):
-            own = ids[start : start + length]
-            self.unseen.add(text, own)
-            if (own < 0).any():
-                characters += sum(len(symbol) * times for symbol, times in self.tokenizer.unseen(text).items())
-        return characters
 
 
 def _begins(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from recurra.data.preparing.survey import MOST_WORDS, Survey, build_from_counts
 from recurra.data.preparing.work import PARTS, Work
 from recurra.data.preparing.workers import do_all
 from recurra.data.preparing.writing import write_file
-from recurra.data.tokenizers import Tokenizer, build_tokenizer
+from recurra.data.tokenizers import BpeTokenizer, Tokenizer, build_tokenizer
 from recurra.errors import ConfigError, CorpusError
 
 __all__ = ["Prepared", "Progress", "prepare"]
@@ -121,6 +121,7 @@ class _Steps:
             if not len(tokenizer):
                 raise CorpusError("these files hold nothing but white space; give a text to learn from")
             tokenizer.save(self.work.tokenizer_file)
+            self.work.tokenizer = tokenizer
             which = 1 if len(surveys) > 1 else 0
             empty = sum(survey["left_out"] for each in surveys for survey in each)
             more = [f"{empty:,} rows without a text were left out"] if empty else []
@@ -129,16 +130,39 @@ class _Steps:
                     f"there are more than {MOST_WORDS:,} different words: rare ones were counted approximately"
                 )
             tasks = {"train": [0, closed[0], train], "valid": [which, closed[1], valid]}
-            about = {"notes": [*notes, *more], "documents": sum(s["documents"] for each in surveys for s in each)}
+            about = {"notes": [*notes, *more], "torn": self.torn}
             write_file(self.folder / "work" / "about.json", json.dumps(about).encode())
             write_file(self.work.tasks_file, json.dumps(tasks).encode())
         self._write()
         about = json.loads((self.folder / "work" / "about.json").read_bytes())
-        assemble(self.work, self.folder, about["notes"], documents=about["documents"], given=given is not None)
+        assemble(self.work, self.folder, about["notes"], torn=about["torn"], given=given is not None)
 
-    forgotten = False
+    forgotten = torn = False
 
     def _survey(self) -> list[list[dict[str, Any]]]:
+        if self.config.valid and isinstance(self.config.valid, float) or self._learned:
+            return self._surveyed()
+        return [[self._glimpse(which, job) for job in range(len(jobs))] for which, jobs in enumerate(self.work.plan.jobs)]
+
+    @property
+    def _learned(self) -> bool:
+        """Whether a vocabulary is made of what is read."""
+        return self.work.plan.given is None and self.config.tokenizer != "byte"
+
+    def _glimpse(self, which: int, job: int) -> dict[str, Any]:
+        """Survey the beginning of a job: where nothing is cut or learned, only whether it has several documents counts."""
+        survey = Survey(self.work.kind.kind, counted=False)
+        segments = self.work.plan.jobs[which][job]
+        if all(self.work.plan.sources[which][segment.source].format == "text" for segment in segments):
+            survey.documents = sum(segment.start == 0 for segment in segments)
+            survey.symbols = 1
+            return survey.as_mapping()
+        for _ in survey.read(self.work.stretches(which, job)):
+            if survey.documents > 1:
+                break
+        return survey.as_mapping()
+
+    def _surveyed(self) -> list[list[dict[str, Any]]]:
         items = [
             ("survey", which, job) for which, jobs in enumerate(self.work.plan.jobs) for job in range(len(jobs))
         ]
@@ -169,6 +193,7 @@ class _Steps:
                 position, surveys[0], lambda job: self.work.stretches(0, job),
                 whole_words=self.config.tokenizer in ("word", "bpe"),
             )  # fmt: skip
+        self.torn = cut.torn
         behind = documents - cut.documents + cut.torn
         train, valid = plan_tasks(sizes, 0, cut.position), plan_tasks(sizes, cut.position, None)
         return train, valid, (documents > 1 and cut.documents + cut.torn > 1, behind > 1)
@@ -182,7 +207,7 @@ class _Steps:
         if kind == "bpe":
             self.progress(0, 1, "learning pairs")
             texts = sample(self.work, train, sum(survey["symbols"] for survey in surveys[0]))
-            return build_tokenizer(kind, list(texts), vocab=vocab, end=end)
+            return BpeTokenizer.build(texts, vocab=vocab, end=end)
         found, found_valid = self._count(0, train), self._count(which, valid)
         self.forgotten = found.counts.forgotten
         return build_from_counts(kind, found.counts, found_valid.counts, vocab=vocab, end=end)

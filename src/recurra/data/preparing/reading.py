@@ -19,7 +19,7 @@ from recurra.libraries import need
 
 __all__ = ["Stretch", "clip", "read_job"]
 
-CHUNK = 1 << 19
+CHUNK = 1 << 17
 """Bytes read at once, and characters of short documents that are tokenised together."""
 COMPRESSED = 1 << 12
 """Bytes unpacked at once: a few can become many."""

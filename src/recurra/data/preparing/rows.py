@@ -105,9 +105,9 @@ def parquet_rows(source: Source, start: int, stop: int) -> Iterator[Text | None]
 
 def dataset_rows(source: Source, start: int, stop: int) -> Iterator[Text | None]:
     """Yield the texts of rows of a data set."""
-    column = open_dataset(source.name).select_columns([source.column])
+    column = open_dataset(source.name).select_columns([source.column]).with_format("arrow")
     for begin in range(start, stop, ROWS):
-        yield from _values(column[begin : min(begin + ROWS, stop)][source.column], source)
+        yield from _values(column[begin : min(begin + ROWS, stop)].column(0).to_pylist(), source)
 
 
 def _values(values: list[Any], source: Source) -> Iterator[Text | None]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLE", "sample"]
 
-SAMPLE = 1 << 25
+SAMPLE = 1 << 23
 """Characters from which pairs are learned; more of them change few pairs."""
 
 

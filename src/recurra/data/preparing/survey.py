@@ -69,7 +69,7 @@ class Survey:
             self.symbols += size
             self.documents += len(texts) - (not begins)
             if characters is not None:
-                characters += count_characters(["".join(texts)])  # type: ignore[arg-type]
+                count_characters(["".join(texts)], characters)  # type: ignore[arg-type]
             elif self.counted:
                 self._count_words(texts, begins)
             yield size

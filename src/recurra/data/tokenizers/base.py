@@ -56,9 +56,11 @@ class Tokenizer(ABC):
         self.names = list(self.ids)
         self.unknown = self.ids.get(UNKNOWN) if self.can_miss else None
         self.end = self.ids.get(END_OF_TEXT)
-        named = ((label_of(name), i) for name, i in self.ids.items())
-        self.labels: dict[str, int] = {label: i for label, i in named if label is not None}
-        self._pieces = [b"" if label_of(name) is not None else self._piece(name) for name in self.names]
+        named = map(label_of, self.names)
+        self.labels: dict[str, int] = {label: i for i, label in enumerate(named) if label is not None}
+        self._pieces = list(map(self._piece, self.names))
+        for i in self.labels.values():
+            self._pieces[i] = b""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,9 +83,19 @@ class Tokenizer(ABC):
     def lookup(self, text: str | bytes) -> Ids:
         """Return one id per symbol, -1 for each symbol outside the vocabulary."""
 
-    def lookup_all(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, NDArray[np.int64]]:
-        """Return what `lookup` gives for each text, one after the other, and how many ids each has."""
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return what `lookup` gives for each text, one after the other, and how many ids each has.
+
+        Args:
+            missing: gets how often each symbol outside the vocabulary comes.
+        """
         found = [self.lookup(text) for text in texts]
+        if missing is not None and self.can_miss:
+            for text, ids in zip(texts, found, strict=True):
+                if (ids < 0).any():
+                    missing.update(self.unseen(text))
         return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
@@ -217,7 +229,10 @@ class Unseen:
         self.missing, self.total = self.missing + absent, self.total + len(ids)
         if not absent:
             return
-        found = self.tokenizer.unseen(text)
+        self.name(self.tokenizer.unseen(text))
+
+    def name(self, found: Counter[str]) -> None:
+        """Remember which they were."""
         room = len(self.counts) < self.MOST
         self.counts.update(found if room else {name: found[name] for name in found if name in self.counts})
 

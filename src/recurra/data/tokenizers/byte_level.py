@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -71,13 +72,27 @@ class ByteTokenizer(Tokenizer):
         data = text if isinstance(text, bytes) else check_unicode(text, "the text").encode()
         return np.frombuffer(data, np.uint8).astype(np.int32)
 
-    def lookup_all(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, NDArray[np.int64]]:
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the same as for any tokenizer, looked up at once."""
         data = [text if isinstance(text, bytes) else check_unicode(text, "the text").encode() for text in texts]
         return self.lookup(b"".join(data)), np.fromiter(map(len, data), np.int64, len(data))
 
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)
+
+
+class _Known(dict[str, list[int]]):
+    """The ids of pieces, found when they are first asked for."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self.backend = backend
+
+    def __missing__(self, piece: str) -> list[int]:
+        ids = self[piece] = self.backend.encode(piece).ids
+        return ids
 
 
 class BpeTokenizer(Tokenizer):
@@ -89,10 +104,10 @@ class BpeTokenizer(Tokenizer):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._known: dict[str, list[int]] = {}
+        self._known = _Known(backend)
 
     @classmethod
-    def build(cls, texts: Sequence[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
+    def build(cls, texts: Iterable[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
         """Learn pairs from `texts` until there are `vocab` tokens, specials included, or no pair comes twice."""
         size = (vocab or DEFAULT_VOCAB) - end
         if size < 256:
@@ -114,10 +129,8 @@ class BpeTokenizer(Tokenizer):
             known.clear()
         parts = [np.zeros(0, np.int32)]
         for chunk in _chunks(string):
-            pieces = _PIECE.findall(chunk)
-            fresh = [piece for piece in dict.fromkeys(pieces) if piece not in known]
-            known.update((piece, self.backend.encode(piece).ids) for piece in fresh)
-            parts.append(np.fromiter(chain.from_iterable(map(known.__getitem__, pieces)), np.int32))
+            found = map(known.__getitem__, _PIECE.findall(chunk))
+            parts.append(np.fromiter(chain.from_iterable(found), np.int32))
         return np.concatenate(parts)
 
     @classmethod

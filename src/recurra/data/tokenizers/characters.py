@@ -81,10 +81,16 @@ class CharTokenizer(Tokenizer):
         """Return one id per code point, -1 where it is unseen."""
         return self._table[_code_points(text)]
 
-    def lookup_all(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[Ids, NDArray[np.int64]]:
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the same as for any tokenizer, looked up at once."""
         strings = [text.decode() if isinstance(text, bytes) else text for text in texts]
-        return self.lookup("".join(strings)), np.fromiter(map(len, strings), np.int64, len(strings))
+        whole = "".join(strings)
+        ids = self.lookup(whole)
+        if missing is not None and (ids < 0).any():
+            missing.update(self.unseen(whole))
+        return ids, np.fromiter(map(len, strings), np.int64, len(strings))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the characters outside the vocabulary."""
@@ -98,9 +104,9 @@ def _code_points(text: str | bytes) -> NDArray[np.uint32]:
     return np.frombuffer(string.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def count_characters(texts: Iterable[str]) -> NDArray[np.int64]:
-    """Return how often each code point comes, (1114112,)."""
-    counts = np.zeros(sys.maxunicode + 1, np.int64)
+def count_characters(texts: Iterable[str], counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return how often each code point comes, (1114112,), added to `counts` where there are some already."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64) if counts is None else counts
     for text in texts:
         found = np.bincount(_code_points(text))
         counts[: len(found)] += found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
@@ -91,8 +93,20 @@ class WordTokenizer(Tokenizer):
     def lookup(self, text: str | bytes) -> Ids:
         """Return one id per word or line end, -1 where it is unseen."""
         words = words_of(text)
-        get = self.ids.get
-        return np.fromiter((get(word, -1) for word in words), np.int32, len(words))
+        return np.fromiter(map(self.ids.get, words, repeat(-1)), np.int32, len(words))
+
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, each text split once."""
+        found, get = list[Ids](), self.ids.get
+        for text in texts:
+            words = words_of(text)
+            ids = np.fromiter(map(get, words, repeat(-1)), np.int32, len(words))
+            if missing is not None and (ids < 0).any():
+                missing.update([words[i] for i in np.flatnonzero(ids < 0)])
+            found.append(ids)
+        return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the words outside the vocabulary."""
