@@ -56,11 +56,11 @@ class Tokenizer(ABC):
         self.names = list(self.ids)
         self.unknown = self.ids.get(UNKNOWN) if self.can_miss else None
         self.end = self.ids.get(END_OF_TEXT)
-        named = map(label_of, self.names)
-        self.labels: dict[str, int] = {label: i for i, label in enumerate(named) if label is not None}
-        self._pieces = list(map(self._piece, self.names))
-        for i in self.labels.values():
-            self._pieces[i] = b""
+        labels = [label_of(name) for name in self.names]
+        self.labels: dict[str, int] = {label: i for i, label in enumerate(labels) if label is not None}
+        self._pieces = [
+            self._piece(name) if label is None else b"" for name, label in zip(self.names, labels, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.names)

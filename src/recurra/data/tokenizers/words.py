@@ -99,13 +99,15 @@ class WordTokenizer(Tokenizer):
         self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the same as for any tokenizer, each text split once."""
-        found, get = list[Ids](), self.ids.get
+        found, absent, get = list[Ids](), list[str](), self.ids.get
         for text in texts:
             words = words_of(text)
             ids = np.fromiter(map(get, words, repeat(-1)), np.int32, len(words))
-            if missing is not None and (ids < 0).any():
-                missing.update([words[i] for i in np.flatnonzero(ids < 0)])
+            if missing is not None and len(words) and ids.min() < 0:
+                absent += [words[i] for i in (ids < 0).nonzero()[0].tolist()]
             found.append(ids)
+        if missing is not None:
+            missing.update(absent)
         return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
