@@ -88,13 +88,21 @@ class Preparation:
             path.mkdir(parents=True, exist_ok=True)
         (self.work.folder / "survey").mkdir(exist_ok=True)
         self._lock = self._locked()
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        """Write the plan down, or compare it with the one that is there."""
         file = self.work.folder / "plan.json"
         data = json.dumps(_as_mapping(self.plan)).encode()
         if not file.exists():
             write_file(file, data)
         elif file.read_bytes() != data:
             raise CorpusError(f"{self.folder} was begun {self._difference(file)}; remove it to begin anew")
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,6 +117,7 @@ class Preparation:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise CorpusError(f"another process is preparing {self.target}; wait for it") from None
         return lock
 

@@ -68,23 +68,25 @@ def write_shards(
     if done and done[-1].last:
         return
     skip = done[-1].stretches if done else 0
-    shard, number, waiting = None, skip, False
-    for position, stretch in enumerate(stretches):
-        size = sum(map(len, stretch.texts))
-        if position >= skip:
-            if shard is None:
-                shard = _Shard(encoder, records, shards, _name(task, len(done)))
-            shard.add(encoder.encode(stretch))
-            number, waiting = position + 1, True
-            if shard.tokens >= shard_tokens:
-                done.append(shard.finish(number, last=False))
-                shard, waiting = None, False
-        yield size
-    if waiting or not done:
-        shard = shard or _Shard(encoder, records, shards, _name(task, len(done)))
-        done.append(shard.finish(number, last=True))
-    else:
-        _write_record(records, _name(task, len(done) - 1), done[-1]._replace(last=True))
+    shard, number = None, skip
+    try:
+        for position, stretch in enumerate(stretches):
+            if position >= skip:
+                shard = shard or _Shard(encoder, records, shards, _name(task, len(done)))
+                shard.add(encoder.encode(stretch))
+                number = position + 1
+                if shard.tokens >= shard_tokens:
+                    done.append(shard.finish(number, last=False))
+                    shard = None
+            yield sum(map(len, stretch.texts))
+        if shard is not None or not done:
+            shard = shard or _Shard(encoder, records, shards, _name(task, len(done)))
+            done.append(shard.finish(number, last=True))
+        else:
+            _write_record(records, _name(task, len(done) - 1), done[-1]._replace(last=True))
+    finally:
+        if shard is not None:
+            shard.file.close()
 
 
 class _Shard:
