@@ -102,7 +102,13 @@ def main() -> None:
             found = compare(kind, tokenizer, rows, folder, args.rounds)
             best = min(found["peer_s"].values())
             speeds = {"ours_MB_s": size / 1e6 / found["ours_s"], "datasets_MB_s": size / 1e6 / best}
-            row = {"tokenizer": kind, "megabytes": round(size / 1e6, 1), **found, **speeds, "ratio": best / found["ours_s"]}
+            row = {
+                "tokenizer": kind,
+                "megabytes": round(size / 1e6, 1),
+                **found,
+                **speeds,
+                "ratio": best / found["ours_s"],
+            }
             print(json.dumps({name: round(x, 2) if isinstance(x, float) else x for name, x in row.items()}), flush=True)
 
 

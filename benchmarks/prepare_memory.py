@@ -78,7 +78,6 @@ def main() -> None:
             "processor_s": round(used.ru_utime + used.ru_stime, 1),
             "pss_MB": round(pss / 1024, 1),
             "rss_MB": round(rss / 1024, 1),
-            "largest_process_MB": round(used.ru_maxrss / 1024, 1),
         }
         print(json.dumps(row))
 

@@ -180,7 +180,9 @@ def test_a_corpus_of_version_1_is_read(tmp_path: Path) -> None:
 
 def test_several_shards_are_saved_as_they_are(tmp_path: Path) -> None:
     parts = [IDS[:10], IDS[10:10], IDS[10:400], IDS[400:]]
-    shards = Shards([len(part) for part in parts], np.dtype("uint16"), [part.astype("uint16") for part in parts].__getitem__)
+    shards = Shards(
+        [len(part) for part in parts], np.dtype("uint16"), [part.astype("uint16") for part in parts].__getitem__
+    )
     Tokens(shards, [0, 7]).save(tmp_path / "store")
     again = Tokens.open(tmp_path / "store", verify=True)
     assert again.shards.count == 3

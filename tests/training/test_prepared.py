@@ -102,7 +102,11 @@ def test_what_a_run_says_of_its_store_is_damaged(tmp_path: Path, store: Path, da
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"tokenizer": "word"}, "tokenizer char"), ({"vocab": 9}, "vocab None, not 9"), ({"valid": 0.2}, "valid 0.1, not")],
+    [
+        ({"tokenizer": "word"}, "tokenizer char"),
+        ({"vocab": 9}, "vocab None, not 9"),
+        ({"valid": 0.2}, "valid 0.1, not"),
+    ],
 )
 def test_a_store_is_what_it_was_prepared_to_be(store: Path, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=f"was prepared with {said}.*; leave out --"):

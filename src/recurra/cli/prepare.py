@@ -32,7 +32,10 @@ MOST_PROCESSES = 4
 @click.option("--input", metavar="COLUMN", help="Column of texts. [default: text, or the only one of strings]")
 @click.option("--shard-tokens", type=int, metavar="N", help="Tokens of a shard, about. [default: 16777216]")
 @click.option(
-    "--processes", type=int, metavar="N", help=f"Processes side by side. [default: the processors, {MOST_PROCESSES} at most]"
+    "--processes",
+    type=int,
+    metavar="N",
+    help=f"Processes side by side. [default: the processors, {MOST_PROCESSES} at most]",
 )
 @json_option
 @debug_option

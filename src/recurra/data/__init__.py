@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from recurra.data.store import Tokens
     from recurra.data.stored import token_counts
     from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
-    from recurra.data.tokenizers import KINDS, Tokenizer, Unseen, build_tokenizer, check_seen, load_tokenizer, nearest_label
+    from recurra.data.tokenizers import (
+        KINDS,
+        Tokenizer,
+        Unseen,
+        build_tokenizer,
+        check_seen,
+        load_tokenizer,
+        nearest_label,
+    )
 
 __all__ = [
     "BUILT_IN",
@@ -53,8 +61,8 @@ __all__ = [
     "load_tokenizer",
     "nearest_label",
     "prepare",
-    "token_counts",
     "read_pieces",
+    "token_counts",
 ]
 
 _HOMES = {

@@ -49,7 +49,8 @@ class Shards:
     def take(self, positions: NDArray[Any]) -> NDArray[np.int64]:
         """Return the ids at positions of any shape, 0 <= position < N, as int64."""
         if self.count == 1:
-            return self.array(0)[positions].astype(np.int64)
+            ids: NDArray[np.int64] = self.array(0)[positions].astype(np.int64)
+            return ids
         where = np.searchsorted(self.begin, positions, side="right") - 1
         found = np.empty(np.shape(positions), np.int64)
         for number in np.unique(where):
@@ -60,7 +61,7 @@ class Shards:
     def stretch(self, start: int, stop: int) -> NDArray[Any]:
         """Return the ids from start to stop: a view where they lie in one array, else a copy."""
         first = int(np.searchsorted(self.begin, start, side="right")) - 1
-        parts = []
+        parts = list[NDArray[Any]]()
         for number in range(max(0, first), self.count):
             begin = int(self.begin[number])
             if begin >= stop and parts:

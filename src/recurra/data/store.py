@@ -85,6 +85,10 @@ class Tokens:
         place = np.minimum(np.searchsorted(self.documents, wanted), len(self.documents) - 1)
         return first | np.equal(self.documents[place], wanted)
 
+    def head(self, count: int) -> Tokens:
+        """Return the first tokens, at most so many."""
+        return Tokens(self[:count], self.documents[self.documents < count], labelled=self.labelled)
+
     @classmethod
     def in_scratch(
         cls,

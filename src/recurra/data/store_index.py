@@ -160,7 +160,13 @@ def _parse(values: dict[str, Any]) -> Index | None:
         else:
             found = _entry(documents, "count")
             sound = found.tokens >= 1 and len({entry.file for entry in shards}) == len(shards)
-        sound = sound and isinstance(listed, list) and values["dtype"] in DTYPES and isinstance(num_chars, int | None) and isinstance(labelled, bool)
+        sound = (
+            sound
+            and isinstance(listed, list)
+            and values["dtype"] in DTYPES
+            and isinstance(num_chars, int | None)
+            and isinstance(labelled, bool)
+        )
         if not sound:
             return None
         return Index(np.dtype(values["dtype"]).newbyteorder("<"), shards, found, num_chars, labelled)

@@ -12,7 +12,16 @@ from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
 
-__all__ = ["ORDERS", "PARTITIONS", "PREDICTIONS", "ExamplesConfig", "OptimizationConfig", "Origin", "RunConfig", "TrainingConfig"]
+__all__ = [
+    "ORDERS",
+    "PARTITIONS",
+    "PREDICTIONS",
+    "ExamplesConfig",
+    "OptimizationConfig",
+    "Origin",
+    "RunConfig",
+    "TrainingConfig",
+]
 
 PARTITIONS = ("sequential", "random")
 PREDICTIONS = ("every", "last")

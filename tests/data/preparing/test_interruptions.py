@@ -109,7 +109,9 @@ def test_stopped_after_every_write(tmp_path: Path, texts: Path, kind: str, monke
         assert digest(make("store")) == undisturbed
 
 
-def test_a_finished_command_is_repeated_for_nothing(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_command_is_repeated_for_nothing(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = prepare(texts, tmp_path / "store", tokenizer="byte")
     monkeypatch.setattr(writing, "write_shards", None)
     assert prepare(texts, tmp_path / "store", tokenizer="byte") == first
@@ -186,6 +188,6 @@ def test_no_room(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_that_dies_is_named(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "JOB", 20_000)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(CorpusError, match="has ended .* goes on where it stopped, with fewer --processes"):
+    with pytest.raises(CorpusError, match=r"has ended .* goes on where it stopped, with fewer --processes"):
         prepare(texts, tmp_path / "store", tokenizer="word", processes=2)
     assert do_all.__module__.endswith("workers")

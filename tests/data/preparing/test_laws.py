@@ -111,7 +111,9 @@ def test_lines_of_json_are_documents(documents: Sequence[str], kind: str, valid:
     import json
 
     def make(folder: Path) -> Corpus:
-        lines = [json.dumps({"text": text}) if number % 2 else json.dumps(text) for number, text in enumerate(documents)]
+        lines = [
+            json.dumps({"text": text}) if number % 2 else json.dumps(text) for number, text in enumerate(documents)
+        ]
         (folder / "a.jsonl").write_text("\n".join(lines))
         return Corpus.from_text(documents, tokenizer=kind, valid=valid, **vocab_of(kind))
 
@@ -123,7 +125,9 @@ def test_pairs_are_learned_from_a_sample_of_bounded_size(tmp_path: Path, monkeyp
     text = "".join(f"the {n} of the {n} " for n in range(300))
     (tmp_path / "a.txt").write_text(text)
     seen = []
-    monkeypatch.setattr("recurra.data.preparing.steps.sample", lambda *a: seen.extend(found := list(sampling.sample(*a))) or found)
+    monkeypatch.setattr(
+        "recurra.data.preparing.steps.sample", lambda *a: seen.extend(found := list(sampling.sample(*a))) or found
+    )
     store = Corpus.load(prepare(tmp_path / "a.txt", tmp_path / "s", tokenizer="bpe", vocab=270).path)
     assert 100 <= sum(map(len, seen)) <= 150
     assert seen[0] in text[:200]

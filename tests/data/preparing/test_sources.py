@@ -37,7 +37,11 @@ def expected(store: Path, texts: list[str] = TEXTS) -> None:
 def test_lines_of_json_packed_and_not(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     frames = [zstandard.ZstdCompressor().compress(part) for part in (lines(TEXTS)[:40], lines(TEXTS)[40:])]
-    for name, data in {"a.jsonl": lines(TEXTS), "a.jsonl.gz": gzip.compress(lines(TEXTS)), "a.ndjson.zst": b"".join(frames)}.items():
+    for name, data in {
+        "a.jsonl": lines(TEXTS),
+        "a.jsonl.gz": gzip.compress(lines(TEXTS)),
+        "a.ndjson.zst": b"".join(frames),
+    }.items():
         (tmp_path / name).write_bytes(data)
         expected(prepare(tmp_path / name, tmp_path / f"{name}.store").path)
 
@@ -133,7 +137,10 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "utf-8 at the end": (file("a.txt", b"caf\xc3"), "a.txt is not UTF-8: byte 0xc3 at byte offset 3"),
     "hidden gzip": (file("a.txt", gzip.compress(b"text")), "a.txt is compressed with gzip"),
     "no gzip": (file("a.txt.gz", b"text"), "a.txt.gz is damaged: Not a gzipped file"),
-    "gzip cut short": (file("a.txt.gz", gzip.compress(b"text" * 99)[:-9]), "a.txt.gz is damaged: Compressed file ended"),
+    "gzip cut short": (
+        file("a.txt.gz", gzip.compress(b"text" * 99)[:-9]),
+        "a.txt.gz is damaged: Compressed file ended",
+    ),
     "gzip utf-8": (file("a.txt.gz", gzip.compress(b"caf\xe9 x")), "a.txt.gz is not UTF-8: byte 0xe9 at byte offset 3"),
     "no zst": (file("a.txt.zst", b"text"), "a.txt.zst is damaged"),
     "zst cut short": (truncated_zst, "a.txt.zst is damaged: it ends within a frame"),

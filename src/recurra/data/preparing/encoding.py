@@ -70,7 +70,8 @@ class Encoder:
             return Encoded(ids, np.zeros(0, np.int64), num_chars)
         starts = _begins(lengths)
         ended = np.cumsum(lengths)[: len(texts) if stretch.ends else len(texts) - 1]
-        ids = np.insert(ids, ended, self.tokenizer.end) if len(ended) else ids
+        if self.tokenizer.end is not None and len(ended):
+            ids = np.insert(ids, ended, self.tokenizer.end)
         starts = starts + np.arange(len(texts))
         return Encoded(ids, starts if stretch.begins else starts[1:], num_chars)
 

@@ -52,9 +52,7 @@ def plan_tasks(sizes: Sequence[int], start: int, stop: int | None) -> list[Task]
     return tasks
 
 
-def find_cut(
-    position: int, surveys: Sequence[dict[str, Any]], read: Any, *, whole_words: bool
-) -> Cut:
+def find_cut(position: int, surveys: Sequence[dict[str, Any]], read: Any, *, whole_words: bool) -> Cut:
     """Find the place to cut at or behind a position: not through a word, nor through the bytes of a character.
 
     Args:

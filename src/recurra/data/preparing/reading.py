@@ -103,10 +103,12 @@ def _clip(texts: list[Text], begins: bool, ends: bool, skip: int, stop: int) -> 
 def _read_text(source: Source, segment: Segment, tokenizer: type[Tokenizer]) -> Iterator[Stretch]:
     """Read a document, or a segment of one, cut where tokens end."""
     begins, whole = segment.start == 0, segment.stop in (-1, source.size)
-    chunks: Iterator[Any] = _chunks(source, segment)
-    chunks = _whole_characters(chunks) if tokenizer.kind == "byte" else _decoded(chunks, source, segment.start)
+    chunks = _chunks(source, segment)
+    texts: Iterator[Any] = (
+        _whole_characters(chunks) if tokenizer.kind == "byte" else _decoded(chunks, source, segment.start)
+    )
     held: Text | None = None
-    for piece in _cut(chunks, tokenizer):
+    for piece in _cut(texts, tokenizer):
         if held is not None:
             yield Stretch([held], begins, False)
             begins = False
@@ -169,9 +171,7 @@ def _decode(data: bytes, source: Source, offset: int, *, final: bool) -> tuple[s
         return data[: error.start].decode(), error.start
 
 
-def _together(
-    rows: Iterable[Text | None], source: Source, raw: bool, left_out: list[str] | None
-) -> Iterator[Stretch]:
+def _together(rows: Iterable[Text | None], source: Source, raw: bool, left_out: list[str] | None) -> Iterator[Stretch]:
     """Put short documents together."""
     texts, size = list[Text](), 0
     for row in rows:

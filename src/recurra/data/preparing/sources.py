@@ -16,8 +16,8 @@ __all__ = ["Source", "find_column", "find_sources", "open_dataset", "open_parque
 PACKINGS = {".gz": "gz", ".zst": "zst"}
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 REFUSED = (
-    ".7z", ".arrow", ".bz2", ".doc", ".docx", ".epub", ".feather", ".h5", ".json", ".lz4", ".npy", ".npz", ".orc", ".pdf",
-    ".pkl", ".pt", ".rar", ".safetensors", ".tar", ".tgz", ".xz", ".zip",
+    ".7z", ".arrow", ".bz2", ".doc", ".docx", ".epub", ".feather", ".h5", ".json", ".lz4", ".npy", ".npz", ".orc",
+    ".pdf", ".pkl", ".pt", ".rar", ".safetensors", ".tar", ".tgz", ".xz", ".zip",
 )  # fmt: skip
 HUB = "hf:"
 LOOKED_AT = 8192
@@ -138,7 +138,9 @@ def open_dataset(name: str) -> Any:
     where, _, split = name.removeprefix(HUB).partition(":")
     where, _, config = where.partition("@")
     try:
-        if os.path.isdir(where) and any(os.path.exists(os.path.join(where, f)) for f in ("state.json", "dataset_dict.json")):
+        if os.path.isdir(where) and any(
+            os.path.exists(os.path.join(where, f)) for f in ("state.json", "dataset_dict.json")
+        ):
             found = datasets.load_from_disk(where)
         else:
             found = datasets.load_dataset(where, config or None, split=split or "train")

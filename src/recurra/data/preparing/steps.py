@@ -101,7 +101,8 @@ def prepare(
 def _summary(path: Path) -> Prepared:
     about = json.loads((path / "corpus.json").read_bytes())
     made = about["prepared"]
-    return Prepared(path, made["vocabulary"], *made["tokens"], made["documents"], about["notes"])
+    train, valid = made["tokens"]
+    return Prepared(path, made["vocabulary"], train, valid, made["documents"], about["notes"])
 
 
 class _Steps:
@@ -126,9 +127,7 @@ class _Steps:
             empty = sum(survey["left_out"] for each in surveys for survey in each)
             more = [f"{empty:,} rows without a text were left out"] if empty else []
             if self.forgotten:
-                more.append(
-                    f"there are more than {MOST_WORDS:,} different words: rare ones were counted approximately"
-                )
+                more.append(f"there are more than {MOST_WORDS:,} different words: rare ones were counted approximately")
             tasks = {"train": [0, closed[0], train], "valid": [which, closed[1], valid]}
             about = {"notes": [*notes, *more], "torn": self.torn}
             write_file(self.folder / "work" / "about.json", json.dumps(about).encode())
@@ -140,9 +139,11 @@ class _Steps:
     forgotten = torn = False
 
     def _survey(self) -> list[list[dict[str, Any]]]:
-        if self.config.valid and isinstance(self.config.valid, float) or self._learned:
+        if (self.config.valid and isinstance(self.config.valid, float)) or self._learned:
             return self._surveyed()
-        return [[self._glimpse(which, job) for job in range(len(jobs))] for which, jobs in enumerate(self.work.plan.jobs)]
+        return [
+            [self._glimpse(which, job) for job in range(len(jobs))] for which, jobs in enumerate(self.work.plan.jobs)
+        ]
 
     @property
     def _learned(self) -> bool:
@@ -150,7 +151,7 @@ class _Steps:
         return self.work.plan.given is None and self.config.tokenizer != "byte"
 
     def _glimpse(self, which: int, job: int) -> dict[str, Any]:
-        """Survey the beginning of a job: where nothing is cut or learned, only whether it has several documents counts."""
+        """Survey as much of a job as tells whether it has several documents: nothing is to be cut or learned."""
         survey = Survey(self.work.kind.kind, counted=False)
         segments = self.work.plan.jobs[which][job]
         if all(self.work.plan.sources[which][segment.source].format == "text" for segment in segments):
@@ -163,9 +164,7 @@ class _Steps:
         return survey.as_mapping()
 
     def _surveyed(self) -> list[list[dict[str, Any]]]:
-        items = [
-            ("survey", which, job) for which, jobs in enumerate(self.work.plan.jobs) for job in range(len(jobs))
-        ]
+        items = [("survey", which, job) for which, jobs in enumerate(self.work.plan.jobs) for job in range(len(jobs))]
         missing = [item for item in items if not self.work.survey_file(item[1], item[2]).exists()]
         self._do(missing, sum(source.size for each in self.work.plan.sources for source in each), "surveying")
         surveys: list[list[dict[str, Any]]] = [[] for _ in self.work.plan.jobs]

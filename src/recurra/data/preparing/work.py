@@ -99,7 +99,9 @@ class Work:
     def tasks(self) -> dict[str, tuple[int, bool, list[Task]]]:
         """Of each part the set that it reads, whether its documents are closed, and its tasks."""
         values = json.loads(self.tasks_file.read_bytes())
-        return {part: (which, closed, [Task(*task) for task in tasks]) for part, (which, closed, tasks) in values.items()}
+        return {
+            part: (which, closed, [Task(*task) for task in tasks]) for part, (which, closed, tasks) in values.items()
+        }
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

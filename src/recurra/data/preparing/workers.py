@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -23,9 +24,7 @@ QUIET_S = 0.2
 """Seconds between two words about progress."""
 
 
-def do_all(
-    work: Work, folder: Path, items: Sequence[Item], processes: int, progress: Callable[[int], None]
-) -> None:
+def do_all(work: Work, folder: Path, items: Sequence[Item], processes: int, progress: Callable[[int], None]) -> None:
     """Do pieces of work in any order; which process does what changes nothing.
 
     Args:
@@ -57,11 +56,9 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
 
 
-def _share_out(
-    workers: Sequence[subprocess.Popen[bytes]], items: list[Item], progress: Callable[[int], None]
-) -> None:
+def _share_out(workers: Sequence[subprocess.Popen[bytes]], items: list[Item], progress: Callable[[int], None]) -> None:
     """Hand each worker an item, and another whenever it is done."""
-    rest = {worker: b"" for worker in workers}
+    rest = dict.fromkeys(workers, b"")
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             assert worker.stdout is not None
@@ -92,10 +89,8 @@ def _share_out(
 
 def _hand_out(worker: subprocess.Popen[bytes], item: Item) -> None:
     assert worker.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # its end is noticed where it is read from
         worker.stdin.write(json.dumps(item).encode() + b"\n")
-    except BrokenPipeError:
-        pass  # its end is noticed where it is read from
 
 
 def serve(folder: str, parent: int) -> None:
@@ -127,4 +122,3 @@ def _seldom(symbols: Iterator[int]) -> Iterator[int]:
 
 def _say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
-

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +91,10 @@ class Tokenizer(ABC):
         Args:
             missing: gets how often each symbol outside the vocabulary comes.
         """
-        found = [self.lookup(text) for text in texts]
+        each: Sequence[Any] = texts
+        found = [self.lookup(text) for text in each]
         if missing is not None and self.can_miss:
-            for text, ids in zip(texts, found, strict=True):
+            for text, ids in zip(each, found, strict=True):
                 if (ids < 0).any():
                     missing.update(self.unseen(text))
         return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
