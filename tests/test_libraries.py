@@ -29,6 +29,15 @@ def test_one_that_is_missing_is_named_with_how_to_get_it(monkeypatch, module, me
     assert str(error.value) == f'{message}; install it with: pip install "recurra[tasks]"'
 
 
+@pytest.mark.parametrize(
+    ("module", "extra"), [("pyarrow.parquet", "corpora"), ("zstandard", "corpora"), ("datasets", "hub")]
+)
+def test_libraries_that_read_corpora(monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError, match=rf'install it with: pip install "recurra\[{extra}\]"'):
+        need(module)
+
+
 def test_importing_data_loads_none_of_them():
     program = "import sys, recurra.data; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

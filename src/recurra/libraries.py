@@ -20,6 +20,9 @@ WHAT_FOR = {
     "outlines_core": ("keeping a text to a pattern", "outlines-core", "control"),
     "onnx": ("exporting to ONNX", "onnx", "export"),
     "onnxruntime": ("running ONNX graphs", "onnxruntime", "export"),
+    "pyarrow": ("reading Parquet", "pyarrow", "corpora"),
+    "zstandard": ("reading .zst", "zstandard", "corpora"),
+    "datasets": ("reading hf: data sets", "datasets", "hub"),
     "nltk": ("counting n-grams", "nltk", "control"),
 }
 """What each is for, the package that holds it, and the extra that installs it."""

@@ -25,7 +25,9 @@ def test_asking_for_help_loads_nothing_heavy(arguments):
     assert loaded_by(f"from recurra.cli import main; assert main({arguments}) == 0") == set()
 
 
-COMMANDS = ["train", "evaluate", "generate", "score", "info", "inspect", "export", "explain", "doctor", "bench"]
+COMMANDS = [
+    "train", "prepare", "evaluate", "generate", "score", "info", "inspect", "export", "explain", "doctor", "bench"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -39,3 +41,7 @@ def test_a_name_is_loaded_when_it_is_used():
 
 def test_generating_loads_nothing_that_draws():
     assert "matplotlib" not in loaded_by("import recurra.models, recurra.decoding, recurra.training")
+
+
+def test_preparing_a_corpus_loads_no_torch():
+    assert "torch" not in loaded_by("from recurra.data import prepare, PrepareConfig")

@@ -383,7 +383,7 @@ def test_every_training_setting_changes_something(tmp_path, base, field):
 
 
 def test_every_training_setting_is_accounted_for():
-    others = {"patience", "keep", "threads", "device", "backend", "retries"}  # which have tests of their own
+    others = {"patience", "keep", "threads", "device", "backend", "retries", "order"}  # which have tests of their own
     assert set(CHANGES) | others == set(TrainingConfig.__dataclass_fields__)
 
 

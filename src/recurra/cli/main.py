@@ -19,6 +19,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "train": "Train a recurrent network: a language model, or one of another task.",
+    "prepare": "Make a store of tokens from files of any size, to train on.",
     "evaluate": "Measure a run on a text, or on questions with answers.",
     "predict": "Answer questions: labels, tags, translations, captions, forecasts.",
     "generate": "Continue a prompt.",

@@ -35,6 +35,7 @@ SETTINGS: tuple[tuple[str, Any, str], ...] = (
     ("balance", float, "Repeat texts of rare labels: 0 not at all, 1 until all labels have equally many."),
     ("partition", str, "sequential: carry the state; random: shuffled windows that start afresh."),
     ("shuffle/no-shuffle", bool, "Draw the windows' order, or the stream's beginning, anew in every epoch."),
+    ("order", str, "corpus; or documents, or shards of a prepared store, in another order every epoch."),
     ("batch", int, "Rows read side by side."),
     (
         "backprop",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recurra.data.config import BUILT_IN, DataConfig
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.tables import Columns
 from recurra.data.store import FORMAT, Tokens, new_folder
+from recurra.data.stored import Store, is_store
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
 from recurra.data.tokenizers import Tokenizer, build_tokenizer, check_seen, load_tokenizer, with_labels
 from recurra.errors import ConfigError, CorpusError
@@ -32,6 +34,8 @@ class Corpus:
         train, valid: the two parts; `valid` may be empty.
         config: what it was made from.
         notes: lines that a user should read: files left out, symbols never seen in training.
+    Attributes:
+        store: what it was read from, if that was prepared.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Corpus:
     ) -> None:
         self.name, self.tokenizer, self.train, self.valid = name, tokenizer, train, valid
         self.config, self.notes = config, list(notes)
+        self.store: Store | None = None
 
     @property
     def vocabulary(self) -> Tokenizer:
@@ -63,6 +68,8 @@ class Corpus:
             grow: let it grow by what the training part has and it lacks, to `vocab` tokens at most.
         Raises: CorpusError if the text cannot be used; VocabularyError if most of a part is unseen.
         """
+        if is_store(config.source):
+            return _from_store(config, tokenizer, grow=grow)
         config = config.resolved()
         if config.condition is not None:
             if config.source in BUILT_IN:
@@ -266,9 +273,16 @@ class Corpus:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer and parts into a new folder, which appears whole or not at all.
 
+        Of a corpus that was read from a store only where that is, and what it holds, is written.
+
         Raises: CorpusError if the folder exists or cannot be written.
         """
         with new_folder(folder) as scratch:
+            if self.store is not None:
+                about = {"version": FORMAT, "name": self.name, "config": as_mapping(self.config), "notes": []}
+                text = json.dumps({**about, "store": self.store.as_mapping()}, indent=1)
+                (scratch / "corpus.json").write_text(text, encoding="utf-8")
+                return
             self.tokenizer.save(scratch / "tokenizer.json")
             for part, tokens in (("train", self.train), ("valid", self.valid)):
                 (scratch / part).mkdir()
@@ -287,7 +301,7 @@ class Corpus:
         path = Path(folder)
         try:
             about = json.loads((path / "corpus.json").read_bytes())
-            if about["version"] != FORMAT:
+            if about["version"] not in (1, FORMAT):
                 raise CorpusError(
                     f"{path} is a corpus of version {about['version']}, this recurra reads {FORMAT}; upgrade recurra"
                 )
@@ -298,9 +312,30 @@ class Corpus:
             raise CorpusError(f"{path} is no saved corpus: {error.strerror or error}; make it from its text") from None
         except (ValueError, KeyError, TypeError):
             raise CorpusError(f"the corpus {path} is damaged: corpus.json; make it again from its text") from None
+        store = None
+        if "store" in about:
+            path = (store := Store.from_mapping(about["store"], path)).check()
         tokenizer = load_tokenizer(path / "tokenizer.json")
         train, valid = (Tokens.open(path / part, verify=verify) for part in ("train", "valid"))
-        return cls(name, tokenizer, train, valid, config, notes)
+        corpus = cls(name, tokenizer, train, valid, config, notes)
+        corpus.store = store
+        return corpus
+
+
+def _from_store(config: DataConfig, tokenizer: Tokenizer | None, *, grow: bool) -> Corpus:
+    """Open a prepared store; what is asked for beside must be what it was prepared with."""
+    corpus = Corpus.load(config.source)
+    for name in ("tokenizer", "vocab", "valid", "condition"):
+        wanted, has = getattr(config, name), getattr(corpus.config, name)
+        if wanted not in (None, has):
+            raise ConfigError(f"{config.source} was prepared with {name} {has}, not {wanted}; leave out --{name}")
+    if tokenizer is not None and tokenizer.digest != corpus.tokenizer.digest:
+        raise ConfigError(
+            f"{config.source} has another vocabulary than the run; prepare it with --vocabulary and the path of the run"
+        )
+    corpus.config = replace(corpus.config, source=config.source)
+    corpus.store = Store.of(Path(config.source), (len(corpus.train), len(corpus.valid)))
+    return corpus
 
 
 def _tokenise(

@@ -1,10 +1,8 @@
-"""Arrays of token ids on disk: a folder with ``index.json`` and one shard, memory-mapped when read."""
+"""Arrays of token ids on disk: a folder with an index, shards that are mapped when they are read, and boundaries."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,20 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.data.shards import Shards
+from recurra.data.store_index import FORMAT, Index, Part, dtype_for, map_documents, map_shard, read_index, write_part
 from recurra.errors import CorpusError
 
 __all__ = ["FORMAT", "Tokens", "new_folder"]
 
-FORMAT = 1
-SHARD = "00000.bin"
-DTYPES = ("uint8", "uint16", "uint32")
+Positions = NDArray[np.int64]
 
 
 class Tokens:
     """A one-dimensional array of token ids that the operating system reads as it is used.
 
+    ``tokens[a:b]`` and ``tokens.take(positions)`` read what they name and nothing else, across shards.
+
     Args:
-        ids: (N,) unsigned integers, memory-mapped or not.
+        ids: (N,) unsigned integers, memory-mapped or not, or several such arrays as `Shards`.
         documents: ascending positions at which documents start, the first of them 0. Each but the last document
             ends with an end of text.
         num_chars: characters that the tokens stand for, if known.
@@ -37,30 +37,57 @@ class Tokens:
 
     def __init__(
         self,
-        ids: NDArray[Any],
-        documents: Sequence[int] | NDArray[Any] = (0,),
+        ids: NDArray[Any] | Shards,
+        documents: Sequence[int] | NDArray[np.int64] = (0,),
         num_chars: int | None = None,
         labelled: bool = False,
     ) -> None:
-        self.ids = ids
-        self.documents: NDArray[np.int64] = np.asarray(documents, np.int64)
+        self.shards = ids if isinstance(ids, Shards) else Shards.of(np.asanyarray(ids))
+        self.documents: Positions = np.asanyarray(documents, np.int64)
         self.num_chars = num_chars
         self.labelled = labelled
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.shards)
 
     def __repr__(self) -> str:
         return f"<{len(self):,} tokens, {len(self.documents)} documents>"
 
+    def __getitem__(self, stretch: slice) -> NDArray[Any]:
+        """Return the ids of a stretch ``a:b``: a view where it lies in one shard."""
+        start, stop, step = stretch.indices(len(self))
+        return self.shards.stretch(start, max(start, stop))[::step]
+
+    def take(self, positions: NDArray[Any]) -> Positions:
+        """Return the ids at positions, of any shape, as int64; each shard is touched only where one lies."""
+        return self.shards.take(positions)
+
     @property
-    def starts(self) -> NDArray[np.int64]:
+    def ids(self) -> NDArray[Any]:
+        """All of them, (N,): as they are mapped, but of several shards a copy in memory."""
+        return self.shards.stretch(0, len(self))
+
+    @property
+    def starts(self) -> Positions:
         """Positions of the tokens before which all is forgotten, the first of them 0.
 
         A document ends with its end of text, which as an input begins the next one, unless that has a label to begin.
         """
         later = self.documents[self.documents > 0]
         return np.concatenate([[0], later if self.labelled else later - 1])
+
+    def begins(self, positions: Positions) -> NDArray[np.bool_]:
+        """Tell which positions are among `starts`, looking at few of them."""
+        first = np.equal(positions, 0)
+        if len(self.documents) == 1:
+            return first
+        wanted = positions if self.labelled else positions + 1
+        place = np.minimum(np.searchsorted(self.documents, wanted), len(self.documents) - 1)
+        return first | np.equal(self.documents[place], wanted)
+
+    def head(self, count: int) -> Tokens:
+        """Return the first tokens, at most so many."""
+        return Tokens(self[:count], self.documents[self.documents < count], labelled=self.labelled)
 
     @classmethod
     def in_scratch(
@@ -76,7 +103,7 @@ class Tokens:
 
         Raises: CorpusError if there is no room for it.
         """
-        dtype = _dtype_for(vocab)
+        dtype = dtype_for(vocab)
         if not any(map(len, parts)):
             return cls(np.zeros(0, dtype), documents, num_chars, labelled)
         try:
@@ -97,18 +124,8 @@ class Tokens:
             self.write(scratch)
 
     def write(self, folder: Path) -> None:
-        """Write shard and index into a folder that exists, without ceremony."""
-        data = np.ascontiguousarray(self.ids).data
-        _write_synced(folder / SHARD, data)
-        index = {
-            "version": FORMAT,
-            "dtype": self.ids.dtype.name,
-            "shards": [{"file": SHARD, "tokens": len(self), "sha256": hashlib.sha256(data).hexdigest()}],
-            "documents": self.documents.tolist(),
-            "num_chars": self.num_chars,
-            "labelled": self.labelled,
-        }
-        _write_synced(folder / "index.json", json.dumps(index, indent=1).encode())
+        """Write shards, boundaries and index into a folder that exists, without ceremony."""
+        write_part(folder, Part(self.shards, self.documents, self.num_chars, self.labelled))
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, verify: bool = False) -> Tokens:
@@ -117,26 +134,16 @@ class Tokens:
         Raises: CorpusError if it is missing, damaged, truncated or of a newer version.
         """
         path = Path(folder)
-        try:
-            index = json.loads((path / "index.json").read_bytes())
-        except OSError as error:
-            raise CorpusError(f"{path} is no token store: {error.strerror or error}; make it from its text") from None
-        except (ValueError, RecursionError):
-            raise _damaged(path, "index.json is not JSON") from None
-        shard, dtype, tokens = _check_index(path, index)
-        about = index["documents"], index.get("num_chars"), index.get("labelled", False)
-        if not tokens:
-            return cls(np.zeros(0, dtype), *about)
-        try:
-            size = shard.stat().st_size
-            if size != tokens * dtype.itemsize:
-                raise _damaged(path, f"{shard.name} holds {size:,} bytes instead of {tokens * dtype.itemsize:,}")
-            ids = np.memmap(shard, dtype, "r")
-        except OSError as error:
-            raise _damaged(path, f"{shard.name}: {error.strerror or error}") from None
-        if verify and hashlib.sha256(ids.data).hexdigest() != index["shards"][0]["sha256"]:
-            raise _damaged(path, f"the digest of {shard.name} does not match index.json")
-        return cls(ids, *about)
+        index: Index = read_index(path)
+
+        def shard(number: int) -> NDArray[Any]:
+            return map_shard(path, index, number, verify=False)
+
+        shards = Shards([entry.tokens for entry in index.shards], index.dtype, shard)
+        if verify:
+            for number in range(len(index.shards)):
+                map_shard(path, index, number, verify=True)
+        return cls(shards, map_documents(path, index, verify=verify), index.num_chars, index.labelled)
 
 
 @contextlib.contextmanager
@@ -158,46 +165,3 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise CorpusError(f"cannot write {target}: {error.strerror or error}; nothing was half-written") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _dtype_for(vocab: int) -> np.dtype[Any]:
-    return next(dtype for dtype in map(np.dtype, DTYPES) if vocab <= np.iinfo(dtype).max + 1)
-
-
-def _write_synced(path: Path, data: Any) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _check_index(path: Path, index: Any) -> tuple[Path, np.dtype[Any], int]:
-    version = index.get("version") if isinstance(index, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise CorpusError(f"{path} is a token store of version {version}, this recurra reads {FORMAT}; upgrade recurra")
-    try:
-        shards, documents = index["shards"], index["documents"]
-        file, tokens = shards[0]["file"], shards[0]["tokens"]
-        sound = (
-            version == FORMAT
-            and index["dtype"] in DTYPES
-            and len(shards) == 1
-            and isinstance(tokens, int)
-            and tokens >= 0
-            and isinstance(shards[0]["sha256"], str)
-            and file == os.path.basename(file)
-            and documents == sorted({int(start) for start in documents})
-            and documents[:1] == [0]
-            and documents[-1] <= tokens
-            and isinstance(index.get("num_chars"), int | None)
-            and isinstance(index.get("labelled", False), bool)
-        )
-    except (KeyError, TypeError, ValueError, IndexError):
-        sound = False
-    if not sound:
-        raise _damaged(path, "index.json does not describe one shard of tokens")
-    return path / file, np.dtype(index["dtype"]).newbyteorder("<"), tokens
-
-
-def _damaged(path: Path, what: str) -> CorpusError:
-    return CorpusError(f"the token store {path} is damaged: {what}; make it again from its text")

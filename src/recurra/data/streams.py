@@ -68,9 +68,7 @@ class Stream(Sequence[Batch]):
         if rows < 1 or span < 1:
             raise CorpusError(f"a stream needs at least 1 row and 1 step, not {rows} rows of {span}; raise them")
         self.num_tokens, self.span = len(tokens), span
-        self._ids = np.asarray(tokens.ids)
-        self._labelled = tokens.labelled
-        self._starts: Positions = tokens.starts
+        self._tokens, self._labelled = tokens, tokens.labelled
         self._part: tuple[int, int] | None = None
 
     @property
@@ -114,18 +112,18 @@ class Stream(Sequence[Batch]):
         steps = np.arange(len(counted))[:, None]
         positions = (begin + steps) % self.num_tokens
         after = (positions + 1) % self.num_tokens
-        counted = counted & (~self._begins(after) if self._labelled else after != 0)
+        counted = counted & (~self._tokens.begins(after) if self._labelled else after != 0)
         share, of_all = None, None
         if self._part is not None:
             share, of_all = Share.of(*self._part, len(row)), torch.from_numpy(counted.sum(1))
             begin, row = begin[share.own], row[share.own]
             positions, after, counted = positions[:, share.own], after[:, share.own], counted[:, share.own]
-        targets = np.where(counted, self._ids[after].astype(np.int64), NOTHING)
-        reset = self._begins(positions)
+        targets = np.where(counted, self._tokens.take(after), NOTHING)
+        reset = self._tokens.begins(positions)
         if fresh:
             reset[0] = True
         return Batch(
-            inputs=torch.from_numpy(self._ids[positions].astype(np.int64)),
+            inputs=torch.from_numpy(self._tokens.take(positions)),
             targets=torch.from_numpy(targets),
             reset=torch.from_numpy(reset) if reset.any() else None,
             row=torch.from_numpy(row),
@@ -135,13 +133,6 @@ class Stream(Sequence[Batch]):
             share=share,
             counted=of_all,
         )
-
-    def _begins(self, positions: Positions) -> NDArray[np.bool_]:
-        """Tell which positions are those at which a document begins to be read."""
-        if len(self._starts) == 1:
-            return np.equal(positions, 0)
-        nearest = np.searchsorted(self._starts, positions, side="right") - 1
-        return np.equal(self._starts[nearest], positions)
 
 
 class SequentialStream(Stream):

@@ -14,6 +14,7 @@ from recurra.errors import CorpusError
 
 __all__ = [
     "GZIP",
+    "LONGEST_WORD",
     "Documents",
     "Text",
     "check_unicode",
@@ -24,6 +25,7 @@ __all__ = [
     "read_documents",
     "reading",
     "split_documents",
+    "without_damage",
 ]
 
 Text = str | bytes
@@ -113,14 +115,15 @@ def split_documents(texts: Sequence[Text], cut: int, *, whole_words: bool) -> tu
     """
     for number, text in enumerate(texts):
         if cut < len(text):
-            cut = _without_damage(text, cut, whole_words)
+            cut = without_damage(text, cut, whole_words)
             before, after = [*texts[:number], text[:cut]], [text[cut:], *texts[number + 1 :]]
             return [text for text in before if text], [text for text in after if text]
         cut -= len(text)
     return list(texts), []
 
 
-def _without_damage(text: Text, cut: int, whole_words: bool) -> int:
+def without_damage(text: Text, cut: int, whole_words: bool) -> int:
+    """Return a position at or behind `cut` that goes neither through a character nor, if asked for, a word."""
     if isinstance(text, bytes):
         ends = range(cut, min(cut + 4, len(text)))
         return next((end for end in ends if text[end] & 0xC0 != 0x80), ends.stop) if cut > 0 else 0

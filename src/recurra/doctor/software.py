@@ -18,8 +18,8 @@ PURPOSES = {
     "control": "texts kept to a pattern, n-grams",
     "bench": "peers to measure against",
     "export": "ONNX and other formats",
-    "onnx": "ONNX",
-    "data": "large corpora from Parquet, zst and the like",
+    "corpora": "large corpora from Parquet and .zst",
+    "hub": "data sets of Hugging Face by name",
 }
 """What each extra is for."""
 NOT_FOR_USERS = ("dev",)

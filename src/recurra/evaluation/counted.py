@@ -15,6 +15,9 @@ __all__ = ["ORDERS", "assess_language_model"]
 ORDERS = {"char": 6, "byte": 6, "word": 5, "bpe": 5}
 """Of the n-grams, by the kind of tokenizer: longer ones gain next to nothing."""
 
+MOST_COUNTED = 1 << 24
+"""Tokens in which n-grams are counted, which takes about a hundred bytes for each."""
+
 
 def assess_language_model(
     score: Score,
@@ -29,13 +32,16 @@ def assess_language_model(
     Args:
         score: of the model on `tokens`, from `recurra.evaluation.evaluate`.
         tokens: what it was measured on; the n-grams predict the same of them: all but the first.
-        train: what the model has learned from, and the n-grams are counted in.
+        train: what the model has learned from, and the n-grams are counted in: of a longer text in its first
+            `MOST_COUNTED` tokens.
         progress: called with (done, in all, what).
     Raises: CorpusError if there is too little to count.
     """
-    vocab, longest = len(tokenizer), ORDERS[tokenizer.kind]
+    vocab, longest, where = len(tokenizer), ORDERS[tokenizer.kind], ""
+    if len(train) > MOST_COUNTED:
+        train, where = train.head(MOST_COUNTED), f" of the first {MOST_COUNTED:,} tokens"
     baselines = {}
-    for name, order in (("unigram", 1), (f"Kneser-Ney {longest}-gram", longest)):
+    for name, order in ((f"unigram{where}", 1), (f"Kneser-Ney {longest}-gram{where}", longest)):
 
         def tell(done: int, total: int, name: str = name) -> None:
             if progress is not None:

@@ -164,4 +164,4 @@ def predicted_chars(model: Reader, tokens: Tokens) -> int | None:
     """Return the characters that all tokens but the first, which nothing predicts, stand for."""
     if not tokens.num_chars:
         return None
-    return tokens.num_chars - len(model.vocabulary.decode(tokens.ids[:1].tolist()))
+    return tokens.num_chars - len(model.vocabulary.decode(tokens[:1].tolist()))

@@ -72,7 +72,7 @@ def tune(
     if dynamic is not None and sizes is None:
         raise ConfigError("dynamic evaluation needs the sizes of gradients; give sizes=gradient_sizes(...)")
     limit = TUNING_TOKENS if limit is None else limit
-    text = Tokens(tokens.ids[:limit], tokens.documents[tokens.documents < limit], labelled=tokens.labelled)
+    text = tokens.head(limit)
     grid = [] if cache is None else [replace(cache, theta=t, weight=w) for t, w in product(THETAS, WEIGHTS)]
     passes = _Passes(model, text, sizes, _number(dynamic, grid), progress)
     loss = math.inf

@@ -174,7 +174,7 @@ def _check_text(text: Tokens, name: str) -> Tensor:
             f"{name} has {len(text):,} tokens, and an inspection needs {LEAST_TOKENS} at least; "
             "give a longer text with --text"
         )
-    ids: NDArray[np.int64] = np.asarray(text.ids[:MOST_TOKENS], np.int64)
+    ids: NDArray[np.int64] = np.asarray(text[:MOST_TOKENS], np.int64)
     return torch.from_numpy(ids)
 
 

@@ -12,10 +12,20 @@ from recurra.errors import ConfigError, nearest
 from recurra.models import ModelConfig
 from recurra.training.optimization import OPTIMIZERS, SCHEDULES
 
-__all__ = ["PARTITIONS", "PREDICTIONS", "ExamplesConfig", "OptimizationConfig", "Origin", "RunConfig", "TrainingConfig"]
+__all__ = [
+    "ORDERS",
+    "PARTITIONS",
+    "PREDICTIONS",
+    "ExamplesConfig",
+    "OptimizationConfig",
+    "Origin",
+    "RunConfig",
+    "TrainingConfig",
+]
 
 PARTITIONS = ("sequential", "random")
 PREDICTIONS = ("every", "last")
+ORDERS = ("corpus", "documents", "shards")
 MAX_EPOCHS = 1_000_000
 MAX_THREADS = 1024
 
@@ -107,6 +117,8 @@ class TrainingConfig(OptimizationConfig):
             ``"unbiased:50"``, ``"online"``, ``"full:1024"`` or ``"checkpointed:64MB:4096"``.
         partition: "sequential" carries the state from window to window; "random" shuffles windows that start afresh.
         shuffle: draw the order of random windows, and the position at which a stream begins, anew in every epoch.
+        order: in which a stream reads the "corpus": as it is, or its "documents", or those of its "shards", in an order
+            drawn anew in every epoch.
         predict: count "every" next token of a window or only the "last".
         ar, tar: weight of activation regularisation and of its temporal form (Merity et al. 2017).
         layer_decay: each layer learns at the rate of the one above it divided by this; 1 for one rate. From the top:
@@ -119,6 +131,7 @@ class TrainingConfig(OptimizationConfig):
     backprop: str = "64"
     partition: str = "sequential"
     shuffle: bool = True
+    order: str = "corpus"
     predict: str = "every"
     ar: float = 0.0
     tar: float = 0.0
@@ -128,12 +141,16 @@ class TrainingConfig(OptimizationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(PARTITIONS, partition=self.partition)
+        check_choice(ORDERS, order=self.order)
         check_choice(PREDICTIONS, predict=self.predict)
         check_at_least(0, ar=self.ar, tar=self.tar, unfreeze=self.unfreeze)
         check_at_least(1, layer_decay=self.layer_decay)
         for name in ("layer_decay", "unfreeze"):
             if getattr(self, name) == float("inf"):
                 raise ConfigError(f"'{name}' must be a finite number, not inf")
+        if self.order != "corpus" and (self.partition == "random" or not self.shuffle):
+            other = "random windows are shuffled anyway" if self.shuffle else "shuffle is off"
+            raise ConfigError(f"order '{self.order}' draws a new order in every epoch, but {other}; leave it out")
         policy = self.policy
         if self.partition == "random" and (isinstance(policy, Online) or not policy.has_equal_spans):
             raise ConfigError(

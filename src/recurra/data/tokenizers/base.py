@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,11 @@ class Tokenizer(ABC):
         self.names = list(self.ids)
         self.unknown = self.ids.get(UNKNOWN) if self.can_miss else None
         self.end = self.ids.get(END_OF_TEXT)
-        named = ((label_of(name), i) for name, i in self.ids.items())
-        self.labels: dict[str, int] = {label: i for label, i in named if label is not None}
-        self._pieces = [b"" if label_of(name) is not None else self._piece(name) for name in self.names]
+        labels = [label_of(name) for name in self.names]
+        self.labels: dict[str, int] = {label: i for i, label in enumerate(labels) if label is not None}
+        self._pieces = [
+            self._piece(name) if label is None else b"" for name, label in zip(self.names, labels, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,18 +83,36 @@ class Tokenizer(ABC):
     def lookup(self, text: str | bytes) -> Ids:
         """Return one id per symbol, -1 for each symbol outside the vocabulary."""
 
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return what `lookup` gives for each text, one after the other, and how many ids each has.
+
+        Args:
+            missing: gets how often each symbol outside the vocabulary comes.
+        """
+        each: Sequence[Any] = texts
+        found = [self.lookup(text) for text in each]
+        if missing is not None and self.can_miss:
+            for text, ids in zip(each, found, strict=True):
+                if (ids < 0).any():
+                    missing.update(self.unseen(text))
+        return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
+
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the symbols of a text that are outside the vocabulary."""
         return Counter()
 
-    def border(self, text: str | bytes) -> int:
+    @classmethod
+    def border(cls, text: str | bytes) -> int:
         """Return the last place where a text may be cut whatever follows it, 0 if there is none.
 
         The ids of both parts, one after the other, are those of the whole, if the later one is read as a `sequel`.
         """
         return len(text)
 
-    def sequel(self, text: str) -> str:
+    @classmethod
+    def sequel(cls, text: str) -> str:
         """Return a text as it is to be encoded when it goes on from another, rather than begins."""
         return text
 
@@ -186,6 +206,7 @@ class Unseen:
         tokenizer: whose vocabulary is asked.
     Attributes:
         missing, total: symbols that are not in the vocabulary, and all.
+        counts: how often each of the missing ones came; of many, only the first.
     """
 
     MOST = 10_000
@@ -194,7 +215,7 @@ class Unseen:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.missing = self.total = 0
-        self._counts = Counter[str]()
+        self.counts = Counter[str]()
 
     def add(self, text: str | bytes, ids: Ids | None = None) -> None:
         """Count those of a text.
@@ -209,9 +230,12 @@ class Unseen:
         self.missing, self.total = self.missing + absent, self.total + len(ids)
         if not absent:
             return
-        found = self.tokenizer.unseen(text)
-        room = len(self._counts) < self.MOST
-        self._counts.update(found if room else {name: found[name] for name in found if name in self._counts})
+        self.name(self.tokenizer.unseen(text))
+
+    def name(self, found: Counter[str]) -> None:
+        """Remember which they were."""
+        room = len(self.counts) < self.MOST
+        self.counts.update(found if room else {name: found[name] for name in found if name in self.counts})
 
     def line(self, where: str) -> str | None:
         """Return one line that names up to five of them with their counts, or None where all are known.
@@ -220,8 +244,8 @@ class Unseen:
         """
         if not self.missing:
             return None
-        names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in self._counts.most_common(5))
-        others = len(self._counts) - 5
+        names = ", ".join(f"{symbol!r} {count:,}" for symbol, count in self.counts.most_common(5))
+        others = len(self.counts) - 5
         more = f" and {others:,} others" if others > 0 else ""
         line = f"{self.missing:,} of {self.total:,} {self.tokenizer.unit} in {where} are not in the vocabulary"
         if self.missing * 2 > self.total:

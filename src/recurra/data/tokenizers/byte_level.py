@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -70,8 +72,48 @@ class ByteTokenizer(Tokenizer):
         data = text if isinstance(text, bytes) else check_unicode(text, "the text").encode()
         return np.frombuffer(data, np.uint8).astype(np.int32)
 
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, looked up at once."""
+        data = [text if isinstance(text, bytes) else check_unicode(text, "the text").encode() for text in texts]
+        return self.lookup(b"".join(data)), np.fromiter(map(len, data), np.int64, len(data))
+
     def _piece(self, name: str) -> bytes:
         return _bytes_of(name)
+
+
+class _Known(dict[str, int]):
+    """Pieces by number, encoded when they are first asked for: the ids of all of them one after the other."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self.backend = backend
+        self.forget()
+
+    def __missing__(self, piece: str) -> int:
+        ids = self.backend.encode(piece).ids
+        self.begins.append(len(self.ids))
+        self.lengths.append(len(ids))
+        self.ids.extend(ids)
+        self[piece] = number = len(self)
+        return number
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.clear()
+        self.ids, self.begins, self.lengths = array("i"), array("q"), array("q")
+
+    def encode(self, pieces: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the ids of pieces, and how many each has."""
+        if not pieces:
+            return np.zeros(0, np.int32), np.zeros(0, np.int64)
+        numbers = np.fromiter(map(self.__getitem__, pieces), np.int32, len(pieces))
+        # Views, which must be gone before any of the arrays grows again.
+        lengths, begins = np.frombuffer(self.lengths, np.int64)[numbers], np.frombuffer(self.begins, np.int64)[numbers]
+        places = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+        places += np.arange(len(places))
+        return np.frombuffer(self.ids, np.int32)[places], lengths
 
 
 class BpeTokenizer(Tokenizer):
@@ -83,10 +125,10 @@ class BpeTokenizer(Tokenizer):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._known: dict[str, list[int]] = {}
+        self._known = _Known(backend)
 
     @classmethod
-    def build(cls, texts: Sequence[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
+    def build(cls, texts: Iterable[str], *, vocab: int | None = None, end: bool = False) -> BpeTokenizer:
         """Learn pairs from `texts` until there are `vocab` tokens, specials included, or no pair comes twice."""
         size = (vocab or DEFAULT_VOCAB) - end
         if size < 256:
@@ -105,16 +147,28 @@ class BpeTokenizer(Tokenizer):
         string = text.decode() if isinstance(text, bytes) else check_unicode(text, "the text")
         known = self._known
         if len(known) > MOST_KNOWN:
-            known.clear()
-        parts = [np.zeros(0, np.int32)]
-        for chunk in _chunks(string):
-            pieces = _PIECE.findall(chunk)
-            fresh = [piece for piece in dict.fromkeys(pieces) if piece not in known]
-            known.update((piece, self.backend.encode(piece).ids) for piece in fresh)
-            parts.append(np.fromiter(chain.from_iterable(map(known.__getitem__, pieces)), np.int32))
-        return np.concatenate(parts)
+            known.forget()
+        parts = [known.encode(_PIECE.findall(chunk))[0] for chunk in _chunks(string)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
-    def border(self, text: str | bytes) -> int:
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, short texts together."""
+        if sum(map(len, texts)) > CHUNK:
+            return super().lookup_all(texts)
+        if len(self._known) > MOST_KNOWN:
+            self._known.forget()
+        strings = [text.decode() if isinstance(text, bytes) else check_unicode(text, "the text") for text in texts]
+        pieces, ends = list[str](), list[int]()
+        for string in strings:
+            pieces += _PIECE.findall(string)
+            ends.append(len(pieces))
+        ids, lengths = self._known.encode(pieces)
+        return ids, np.diff(np.append(0, np.cumsum(lengths))[[0, *ends]])
+
+    @classmethod
+    def border(cls, text: str | bytes) -> int:
         """Return the last place before white space that follows something visible, which no token spans."""
         string = text.decode() if isinstance(text, bytes) else text
         for start in (max(0, len(string) - NEAR), 0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 
 from recurra.data.tokenizers.base import END_OF_TEXT, UNKNOWN, Ids, Tokenizer
 
-__all__ = ["CharTokenizer"]
+__all__ = ["CharTokenizer", "count_characters"]
 
 
 class CharTokenizer(Tokenizer):
@@ -44,14 +44,26 @@ class CharTokenizer(Tokenizer):
 
         There is an ``<unk>`` only if it is asked for, `vocab` cuts some off, or `valid` holds others.
         """
-        counts = _count(texts)
+        return cls.from_counts(count_characters(texts), count_characters(valid), vocab=vocab, end=end, unknown=unknown)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: NDArray[np.int64],
+        counts_valid: NDArray[np.int64],
+        *,
+        vocab: int | None = None,
+        end: bool = False,
+        unknown: bool = False,
+    ) -> CharTokenizer:
+        """Make the vocabulary from how often each code point comes in the training and the validation part."""
         codes = np.flatnonzero(counts)
         order = codes[np.argsort(-counts[codes], kind="stable")]
         known = order if vocab is None or len(order) + end + unknown <= vocab else order[: max(1, vocab - 1 - end)]
-        counts_valid = _count(valid)
-        counts_valid[known] = 0
+        unseen = counts_valid.copy()
+        unseen[known] = 0
         names = [chr(code) for code in known]
-        if unknown or len(known) < len(order) or counts_valid.any():
+        if unknown or len(known) < len(order) or unseen.any():
             names.append(UNKNOWN)
         if end:
             names.append(END_OF_TEXT)
@@ -69,6 +81,17 @@ class CharTokenizer(Tokenizer):
         """Return one id per code point, -1 where it is unseen."""
         return self._table[_code_points(text)]
 
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, looked up at once."""
+        strings = [text.decode() if isinstance(text, bytes) else text for text in texts]
+        whole = "".join(strings)
+        ids = self.lookup(whole)
+        if missing is not None and (ids < 0).any():
+            missing.update(self.unseen(whole))
+        return ids, np.fromiter(map(len, strings), np.int64, len(strings))
+
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the characters outside the vocabulary."""
         codes = _code_points(text)
@@ -81,8 +104,9 @@ def _code_points(text: str | bytes) -> NDArray[np.uint32]:
     return np.frombuffer(string.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _count(texts: Sequence[str]) -> NDArray[np.int64]:
-    counts = np.zeros(sys.maxunicode + 1, np.int64)
+def count_characters(texts: Iterable[str], counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return how often each code point comes, (1114112,), added to `counts` where there are some already."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64) if counts is None else counts
     for text in texts:
         found = np.bincount(_code_points(text))
         counts[: len(found)] += found

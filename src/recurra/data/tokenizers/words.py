@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
@@ -15,7 +17,7 @@ from tokenizers.pre_tokenizers import Split
 
 from recurra.data.tokenizers.base import END_OF_LINE, END_OF_TEXT, UNKNOWN, Ids, Tokenizer
 
-__all__ = ["WordTokenizer"]
+__all__ = ["WordTokenizer", "words_of"]
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -48,7 +50,21 @@ class WordTokenizer(Tokenizer):
             vocab: keep the most frequent words, specials included in the number.
             unknown: do the same whatever `valid` holds, as long as any word comes twice.
         """
-        counts = Counter(word for text in texts for word in _words(text))
+        counts = Counter(word for text in texts for word in words_of(text))
+        words = (word for text in valid for word in words_of(text))
+        return cls.from_counts(counts, words, vocab=vocab, end=end, unknown=unknown)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        words_valid: Iterable[str],
+        *,
+        vocab: int | None = None,
+        end: bool = False,
+        unknown: bool = False,
+    ) -> WordTokenizer:
+        """Make the vocabulary from how often each word comes in the training part, and the validation part's words."""
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         has_unknown = UNKNOWN in counts
         added = (end and END_OF_TEXT not in counts) + (unknown and not has_unknown)
@@ -57,7 +73,7 @@ class WordTokenizer(Tokenizer):
             special = len(kept | {UNKNOWN} | ({END_OF_TEXT} if end else set()))
             kept.update([word for word in ranked if word not in kept][: max(0, vocab - special)])
             ranked, has_unknown = [word for word in ranked if word in kept], True
-        elif not has_unknown and (unknown or any(word not in counts for text in valid for word in _words(text))):
+        elif not has_unknown and (unknown or any(word not in counts for word in words_valid)):
             specials = (END_OF_LINE, END_OF_TEXT)
             known = [word for word in ranked if counts[word] > 1 or word in specials] if vocab is None else ranked
             ranked = known if known or not unknown else ranked
@@ -76,15 +92,30 @@ class WordTokenizer(Tokenizer):
 
     def lookup(self, text: str | bytes) -> Ids:
         """Return one id per word or line end, -1 where it is unseen."""
-        words = _words(text)
-        get = self.ids.get
-        return np.fromiter((get(word, -1) for word in words), np.int32, len(words))
+        words = words_of(text)
+        return np.fromiter(map(self.ids.get, words, repeat(-1)), np.int32, len(words))
+
+    def lookup_all(
+        self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """Return the same as for any tokenizer, each text split once."""
+        found, absent, get = list[Ids](), list[str](), self.ids.get
+        for text in texts:
+            words = words_of(text)
+            ids = np.fromiter(map(get, words, repeat(-1)), np.int32, len(words))
+            if missing is not None and len(words) and ids.min() < 0:
+                absent += [words[i] for i in (ids < 0).nonzero()[0].tolist()]
+            found.append(ids)
+        if missing is not None:
+            missing.update(absent)
+        return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
         """Count the words outside the vocabulary."""
-        return Counter(word for word in _words(text) if word not in self.ids)
+        return Counter(word for word in words_of(text) if word not in self.ids)
 
-    def border(self, text: str | bytes) -> int:
+    @classmethod
+    def border(cls, text: str | bytes) -> int:
         """Return the place after the last white space; not between the two halves of a line end."""
         string = text.decode() if isinstance(text, bytes) else text
         if not string or string[-1].isspace():
@@ -92,7 +123,8 @@ class WordTokenizer(Tokenizer):
         words = string.rsplit(None, 1)
         return len(string) - len(words[-1])
 
-    def sequel(self, text: str) -> str:
+    @classmethod
+    def sequel(cls, text: str) -> str:
         """Keep a byte order mark that does not begin the whole text: it belongs to a word."""
         return f" {text}" if text.startswith(BYTE_ORDER_MARK) else text
 
@@ -100,7 +132,8 @@ class WordTokenizer(Tokenizer):
         return b"\n" if name == END_OF_LINE else name.encode() + b" "
 
 
-def _words(text: str | bytes) -> list[str]:
+def words_of(text: str | bytes) -> list[str]:
+    """Return the words of a text, `END_OF_LINE` for each line end."""
     string = text.decode() if isinstance(text, bytes) else text
     string = string.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
     return string.replace("\n", f" {END_OF_LINE} ").split()

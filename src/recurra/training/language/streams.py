@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recurra.data import Batch, RandomStream, SequentialStream, Tokens
+from recurra.data import Batch, RandomStream, Reordered, SequentialStream, Tokens
 
 if TYPE_CHECKING:
     from recurra.training.config import TrainingConfig
@@ -22,6 +22,8 @@ def make_stream(tokens: Tokens, config: TrainingConfig, epoch: int) -> Sequence[
     if config.partition == "random":
         return RandomStream(tokens, rows=rows, span=span, seed=seed, epoch=epoch, shuffle=config.shuffle)
     offset = int(np.random.default_rng([seed, epoch]).integers(len(tokens))) if config.shuffle else 0
+    if config.order != "corpus":
+        tokens = Reordered.drawn(tokens, config.order, [seed, epoch, 2])
     spans = None
     if not config.policy.has_equal_spans:
         spans = partial(config.policy.spans, random=np.random.default_rng([seed, epoch, 1]))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.checkpoint import RunDirectory, named_failures
-from recurra.data import Batch, Corpus, DataConfig, check_continues, load_tokenizer
+from recurra.data import Batch, Corpus, DataConfig, check_continues, check_reordering, load_tokenizer, token_counts
 from recurra.engine import Checkpointed
 from recurra.errors import ConfigError
 from recurra.models import LanguageModel, ModelConfig
@@ -79,14 +79,15 @@ class LanguageTask(Task):
     @classmethod
     def facts(cls, run: Run) -> dict[str, Any]:
         """Vocabulary, corpus and the size of the state."""
+        train, valid = token_counts(run.directory.tokens)
         labels = {"labels": list(run.tokenizer.labels)} if run.tokenizer.labels else {}
         return {
             "vocabulary": len(run.tokenizer),
             **labels,
             "tokenizer": run.tokenizer.kind,
             "corpus": run.config.data.source,
-            "train_tokens": len(run.data.train),
-            "valid_tokens": len(run.data.valid),
+            "train_tokens": train,
+            "valid_tokens": valid,
             "state_bytes": num_bytes(run.model.zero_state(1)),
         }
 
@@ -96,6 +97,8 @@ class LanguageTask(Task):
             raise ConfigError("the model was built for another vocabulary; build it with corpus.vocabulary")
         if self.data.train.labelled and self.config.partition == "random":
             raise ConfigError("random windows cut texts off their labels; with 'condition' take partition 'sequential'")
+        if self.config.order != "corpus":
+            check_reordering(self.data.train, self.config.order)
 
     def prepare(self, fresh: bool) -> str | None:
         """Find out what the backend "auto" is here, and check the policy of back-propagation.
