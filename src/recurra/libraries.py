@@ -18,6 +18,8 @@ WHAT_FOR = {
     "sklearn": ("measuring classifications", "scikit-learn", "tasks"),
     "sacrebleu": ("measuring texts", "sacrebleu", "tasks"),
     "outlines_core": ("keeping a text to a pattern", "outlines-core", "control"),
+    "onnx": ("exporting to ONNX", "onnx", "export"),
+    "onnxruntime": ("running ONNX graphs", "onnxruntime", "export"),
     "nltk": ("counting n-grams", "nltk", "control"),
 }
 """What each is for, the package that holds it, and the extra that installs it."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "Show how surprising each line or token of a text is.",
     "info": "Describe a run: model, corpus, best numbers.",
     "inspect": "Look into a run: gradients, spectra, behaviour, gates, costs.",
+    "export": "Write a run for other software: ONNX.",
     "explain": "Say which engine path runs a cell, and why.",
     "bench": "Measure this machine: its peak, recurra and torch.nn.",
 }
