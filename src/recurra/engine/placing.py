@@ -28,7 +28,9 @@ class Placed(NamedTuple):
     scales: Tensor | None
 
 
-def place(split: Split, known: Mapping[int, Tensor], small: Mapping[str, Quantised]) -> tuple[dict[int, Placed], set[str]]:
+def place(
+    split: Split, known: Mapping[int, Tensor], small: Mapping[str, Quantised]
+) -> tuple[dict[int, Placed], set[str]]:
     """Find the matrices of a step, by number, that are views of weights in few bytes.
 
     Args:

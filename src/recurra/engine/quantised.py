@@ -99,13 +99,18 @@ def quantise_all(tensors: Mapping[str, Tensor], kind: str, names: Collection[str
 
 
 def split(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Quantised]]:
-    """Tell what is stored as it is from what is quantised."""
+    """Tell what is stored as it is from what is quantised. Raises: ConfigError for a matrix without its scales."""
     plain, quantised = dict(stored), {}
     for name, tensor in stored.items():
         if tensor.dtype == torch.bfloat16:
             quantised[name] = Quantised(plain.pop(name), None)
-        elif tensor.dtype == torch.int8 and name + SCALE in stored:
-            quantised[name] = Quantised(plain.pop(name), plain.pop(name + SCALE))
+        elif tensor.dtype == torch.int8:
+            scales = plain.pop(name + SCALE, None)
+            if scales is None or scales.shape != tensor.shape[:-1] or scales.dtype != torch.float32:
+                raise ConfigError(
+                    f"the matrix '{name}' is int8, but the scales of its {len(tensor):,} channels are not there"
+                )
+            quantised[name] = Quantised(plain.pop(name), scales)
     return plain, quantised
 
 

@@ -148,9 +148,7 @@ class Space:
         return all(tensor.untyped_storage().data_ptr() in given for tensor in (*vectors, *own))
 
 
-def compile_step(
-    cell: Any, inputs: Tensor, state: Any, small: Mapping[str, Quantised] | None = None
-) -> CompiledStep:
+def compile_step(cell: Any, inputs: Tensor, state: Any, small: Mapping[str, Quantised] | None = None) -> CompiledStep:
     """Compile a cell's step for inputs (T, B, I) and a state like these, and try it against the step itself.
 
     Args:

@@ -79,13 +79,13 @@ class LanguageTask(Task):
     def facts(cls, run: Run) -> dict[str, Any]:
         """Vocabulary, corpus and the size of the state."""
         labels = {"labels": list(run.tokenizer.labels)} if run.tokenizer.labels else {}
+        parts = {"train_tokens": len(run.data.train), "valid_tokens": len(run.data.valid)} if run.has_data else {}
         return {
             "vocabulary": len(run.tokenizer),
             **labels,
             "tokenizer": run.tokenizer.kind,
             "corpus": run.config.data.source,
-            "train_tokens": len(run.data.train),
-            "valid_tokens": len(run.data.valid),
+            **parts,
             "state_bytes": num_bytes(run.model.zero_state(1)),
         }
 
