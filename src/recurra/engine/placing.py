@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def _see(matrix: Tensor, small: Quantised) -> Placed | None:
     shape, stride, start = matrix.shape, matrix.stride(), matrix.storage_offset()
     width = small.values.shape[-1]
     blocks, columns = (shape[0] if matrix.ndim == 3 else 1), torch.arange(shape[-1])
-    first = start + columns * stride[-1] + (torch.arange(blocks) * stride[0]).unsqueeze(1) * (matrix.ndim == 3)
+    first: Any = start + columns * stride[-1] + (torch.arange(blocks) * stride[0]).unsqueeze(1) * (matrix.ndim == 3)
     if int((first % width).max()) + shape[-2] > width:
         return None
     kind = next(name for name, dtype in WEIGHTS.items() if dtype == small.values.dtype)

@@ -56,7 +56,12 @@ class Quantised(NamedTuple):
         wide = self.values.float()
         return wide if self.scales is None else wide.mul_(self.scales.unsqueeze(-1))
 
-    def __getitem__(self, channels: Tensor | slice) -> Quantised:  # type: ignore[override]
+    def channel(self, number: int) -> Tensor:
+        """Return one channel of a matrix (O, I) in float32, (1, I): what a step asks of an embedding."""
+        wide = self.values[number : number + 1].float()
+        return wide if self.scales is None else wide.mul_(self.scales[number])
+
+    def channels(self, channels: Tensor | slice) -> Quantised:
         """Return some channels of a matrix (O, I), by number."""
         return Quantised(self.values[channels], None if self.scales is None else self.scales[channels])
 

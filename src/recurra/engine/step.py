@@ -165,7 +165,8 @@ def compile_step(cell: Any, inputs: Tensor, state: Any, small: Mapping[str, Quan
         if len(parts.streams) != 1 or parts.streams[0].number not in parts.recording.inputs or parts.output is not None:
             raise CannotCompileError("the step has other inputs than one tensor")
         paths = list(parts.recording.captured.values())
-        placed, needed = {}, set[str]()
+        placed: dict[int, Placed] = {}
+        needed: set[str] = set()
         if small and dtype == torch.float32:
             known = _prepare(parts, dtype, [find_tensor(cell, path) for path in paths])
             placed, needed = place(parts, known, small)

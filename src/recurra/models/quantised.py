@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.products import multiply
-from recurra.engine.quantised import Quantised, split
+from recurra.engine.quantised import split
 from recurra.engine.stepper import CellStepper
 from recurra.errors import ConfigError
 from recurra.models.reading import Reading
@@ -126,7 +126,7 @@ class QuantisedLanguageModel:
         pieces = max(1, AT_ONCE // rows.shape[1])
         for start in range(0, len(bias), pieces):
             piece = slice(start, start + pieces)
-            multiply(rows, small[piece].dequantise(), bias[piece], out=logits[:, piece])
+            multiply(rows, small.channels(piece).dequantise(), bias[piece], out=logits[:, piece])
         return logits.view(*features.shape[:-1], len(bias))
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
@@ -139,7 +139,9 @@ class QuantisedLanguageModel:
         small = self._small.get("embedding.weight")
         if small is None:
             return self.model.embedding(tokens)  # type: ignore[no-any-return]
-        return small[tokens.flatten()].dequantise().view(*tokens.shape, -1)
+        if tokens.shape == (1,) and 0 <= (number := int(tokens)) < len(small.values):
+            return small.channel(number)
+        return small.channels(tokens.flatten()).dequantise().view(*tokens.shape, -1)
 
     def _first_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any] | None:
         """Take a step while the weights are there in float32, too, to find out how to take it without them."""

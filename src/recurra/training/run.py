@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from recurra.checkpoint import ModelFolder, RunDirectory, open_model
+from recurra.checkpoint import RunDirectory, open_model
 from recurra.config import as_mapping
 from recurra.data import Tokenizer
 from recurra.decoding import Beam
@@ -109,7 +109,8 @@ class Run:
         """Raise RunError if the weights are not those of training."""
         if self.stored != "float32":
             raise RunError(
-                f"{self.path} holds weights in {self.stored}, which are for inference; train the run that it was made from"
+                f"{self.path} holds weights in {self.stored}, which are for inference; "
+                f"train the run that it was made from"
             )
 
     @property
