@@ -18,6 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+from torch import Tensor
+
 from recurra.checkpoint.files import read_json, write_atomically
 from recurra.checkpoint.run_directory import FORMAT, RunDirectory
 from recurra.errors import RunError
@@ -53,6 +56,11 @@ class ModelFolder(RunDirectory):
         if settings["format"] > FORMAT:
             raise RunError(f"{self.path} has format {settings['format']}, newer than the {FORMAT} read here; upgrade")
         return {name: value for name, value in settings.items() if name != "format"}
+
+    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the weights, said to be torch's."""
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        write_atomically(self.model_file, save(plain, metadata={"format": "pt"}))
 
 
 def open_model(path: str | os.PathLike[str]) -> RunDirectory:
