@@ -25,9 +25,10 @@ def test_asking_for_help_loads_nothing_heavy(arguments):
     assert loaded_by(f"from recurra.cli import main; assert main({arguments}) == 0") == set()
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "generate", "score", "info", "inspect", "explain", "export", "bench"]
-)
+COMMANDS = ["train", "evaluate", "generate", "score", "info", "inspect", "export", "explain", "bench"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_does_not_load_torch(command):
     assert loaded_by(f"from recurra.cli import main; assert main([{command!r}, '--help']) == 0") <= {"rich"}
 
