@@ -22,6 +22,7 @@ from llvmlite import ir
 from recurra.engine.graphs.graph import Graph
 from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
+from recurra.engine.llvm.rounded import RoundedEmitter, rounds
 from recurra.engine.llvm.schedule import schedule
 from recurra.engine.llvm.target import Target, host_target, machine
 
@@ -129,7 +130,8 @@ def _build(
     planned = schedule(graph)
     emitter: Emitter
     if direct:
-        emitter = DirectEmitter(planned, dtype, target, stored=stored, backward=backward, histories=histories)
+        kind = RoundedEmitter if "int8" in stored and rounds(target) else DirectEmitter
+        emitter = kind(planned, dtype, target, stored=stored, backward=backward, histories=histories)
     else:
         emitter = Emitter(planned, dtype, target, backward=backward, histories=histories)
 

@@ -23,7 +23,7 @@ from recurra.engine.llvm.frame import i, i1, i8, i16, i32, i64, pointer
 from recurra.engine.llvm.schedule import Group, Home, ProductSet, Schedule
 from recurra.engine.llvm.target import Target
 
-__all__ = ["REVERSED", "DirectEmitter"]
+__all__ = ["AT_ONCE", "FEW", "MANY", "REVERSED", "DirectEmitter", "runs"]
 
 REVERSED = 4  # the flag: begin with the last channels
 MANY, FEW = 16, 8  # sums at once, with 32 and with 16 registers
@@ -70,22 +70,26 @@ class DirectEmitter(Emitter):
         return b.select(backwards, b.sub(b.sub(b.add(first, last), i(1)), turn), turn)
 
     def _sum_up(self, group: Group, products: ProductSet, bundle: Any, start: Any, rows: int, offset: int) -> None:
-        b = self.b
         for gate, product in enumerate(products.products):
-            kind = self.stored[product.attributes[0]]
-            dots = self._dots(rows, kind)
-            matrix, stride, last = self._matrix(group, product, bundle)
-            scale = [self._scale(group, product, bundle)] if kind == "int8" else []
-            at = b.gep(self.scratch, [i(offset + gate)], source_etype=self.vec)
-            for n, (home, first_row, length) in enumerate(_runs(self.schedule.homes, product)):
-                base, width = self._base(home)
-                column: Any = i(home.column)
-                if products.blocks > 1:
-                    column = b.add(column, b.mul(b.udiv(bundle, i(self._inner_panels(group))), i(length)))
-                x = b.gep(base, [b.add(b.mul(start, i(width)), column)], source_etype=self.real)
-                weights = b.gep(matrix, [i(first_row)], source_etype=self.elements[kind])
-                sizes = (i(width), i(length), i1(n > 0))
-                b.call(dots, [weights, stride, last, x, *sizes, at, i(self._width(group)), *scale])
+            self._sum_up_one(group, product, bundle, start, rows, offset + gate)
+
+    def _sum_up_one(self, group: Group, product: Node, bundle: Any, start: Any, rows: int, offset: int) -> None:
+        b = self.b
+        weight, _, _, _, blocks = product.attributes
+        kind = self.stored[weight]
+        dots = self._dots(rows, kind)
+        matrix, stride, last = self._matrix(group, product, bundle)
+        scale = [self._scale(group, product, bundle)] if kind == "int8" else []
+        at = b.gep(self.scratch, [i(offset)], source_etype=self.vec)
+        for n, (home, first_row, length) in enumerate(runs(self.schedule.homes, product)):
+            base, width = self._base(home)
+            column: Any = i(home.column)
+            if blocks > 1:
+                column = b.add(column, b.mul(b.udiv(bundle, i(self._inner_panels(group))), i(length)))
+            x = b.gep(base, [b.add(b.mul(start, i(width)), column)], source_etype=self.real)
+            weights = b.gep(matrix, [i(first_row)], source_etype=self.elements[kind])
+            sizes = (i(width), i(length), i1(n > 0))
+            b.call(dots, [weights, stride, last, x, *sizes, at, i(self._width(group)), *scale])
 
     def _matrix(self, group: Group, product: Node, panel: Any) -> tuple[Any, Any, Any]:
         """Return where the first channel of a panel begins, the distance to the next, and the number of the last."""
@@ -159,30 +163,30 @@ class DirectEmitter(Emitter):
     def _sum_lanes(self, places: list[Any], columns: list[Any], length: Any, kind: str) -> list[list[Any]]:
         """Return for each row and column a vector whose lanes add up to their product."""
         b = self.b
-        whole = b.and_(length, i(-self.lanes))
+        step, zero = self._turn(kind)
+        whole = b.and_(length, i(-step))
         before, body, rest = b.block, b.append_basic_block("k"), b.append_basic_block("rest")
         ragged, end = b.append_basic_block("ragged"), b.append_basic_block("end")
-        zero = self.maths.splat(0.0)
         b.cbranch(b.icmp_signed(">", whole, i(0)), body, rest)
         b.position_at_end(body)
         k = b.phi(i64)
         k.add_incoming(i(0), before)
-        running = [[b.phi(self.vec) for _ in columns] for _ in places]
+        running = [[b.phi(zero.type) for _ in columns] for _ in places]
         after = self._multiply(places, columns, k, None, running, kind)
-        following = b.add(k, i(self.lanes))
+        following = b.add(k, i(step))
         k.add_incoming(following, body)
         b.cbranch(b.icmp_signed("<", following, whole), body, rest)
         b.position_at_end(rest)
-        sums = [[b.phi(self.vec) for _ in columns] for _ in places]
+        sums = [[b.phi(zero.type) for _ in columns] for _ in places]
         left = b.sub(length, whole)
         b.cbranch(b.icmp_signed(">", left, i(0)), ragged, end)
         b.position_at_end(ragged)
-        numbers = ir.Constant(ir.VectorType(i32, self.lanes), list(range(self.lanes)))
-        mask = b.icmp_signed("<", numbers, self._spread(b.trunc(left, i32), i32))
+        numbers = ir.Constant(ir.VectorType(i32, step), list(range(step)))
+        mask = b.icmp_signed("<", numbers, self._copies(b.trunc(left, i32), step))
         last = self._multiply(places, columns, whole, mask, sums, kind)
         b.branch(end)
         b.position_at_end(end)
-        results = [[b.phi(self.vec) for _ in columns] for _ in places]
+        results = [[b.phi(zero.type) for _ in columns] for _ in places]
         for r in range(len(places)):
             for c in range(len(columns)):
                 running[r][c].add_incoming(zero, before)
@@ -192,6 +196,16 @@ class DirectEmitter(Emitter):
                 results[r][c].add_incoming(sums[r][c], rest)
                 results[r][c].add_incoming(last[r][c], ragged)
         return results
+
+    def _turn(self, kind: str) -> tuple[int, Any]:
+        """Return how many numbers of the input are multiplied in a turn, and the sums at the beginning."""
+        return self.lanes, self.maths.splat(0.0)
+
+    def _copies(self, value: Any, count: int) -> Any:
+        """Copy a 32-bit number into so many lanes."""
+        kind = ir.VectorType(i32, count)
+        first = self.b.insert_element(ir.Constant(kind, ir.Undefined), value, i32(0))
+        return self.b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(kind, [0] * count))
 
     def _multiply(
         self, places: list[Any], columns: list[Any], k: Any, mask: Any, sums: list[list[Any]], kind: str
@@ -210,22 +224,22 @@ class DirectEmitter(Emitter):
         b = self.b
         if kind not in ("bf16", "int8"):
             return self._load(place, mask)
-        narrow = self._load_narrow(place, mask, self.elements[kind])
+        narrow = self._load_narrow(place, mask, self.elements[kind], self.lanes)
         wide = ir.VectorType(i32, self.lanes)
         if kind == "int8":
             return b.sitofp(b.sext(narrow, wide), self.vec)
         sixteen = ir.Constant(wide, [16] * self.lanes)
         return b.bitcast(b.shl(b.zext(narrow, wide), sixteen), self.vec)  # the first half of a float32
 
-    def _load_narrow(self, place: Any, mask: Any, element: Any) -> Any:
-        kind, size = ir.VectorType(element, self.lanes), element.width // 8
+    def _load_narrow(self, place: Any, mask: Any, element: Any, count: int) -> Any:
+        kind, size = ir.VectorType(element, count), element.width // 8
         if mask is None:
             return self.b.load(place, align=size, typ=kind)
-        name = f"llvm.masked.load.v{self.lanes}i{element.width}.p0"
+        name = f"llvm.masked.load.v{count}i{element.width}.p0"
         if name not in self.module.globals:
-            arguments = [pointer, i32, ir.VectorType(i1, self.lanes), kind]
+            arguments = [pointer, i32, ir.VectorType(i1, count), kind]
             ir.Function(self.module, ir.FunctionType(kind, arguments), name)
-        zeros = ir.Constant(kind, [0] * self.lanes)
+        zeros = ir.Constant(kind, [0] * count)
         return self.b.call(self.module.globals[name], [place, i32(size), mask, zeros])
 
     def _fold(self, vectors: list[Any], width: int) -> Any:
@@ -246,7 +260,7 @@ class DirectEmitter(Emitter):
         return self.b.fadd(*(self.b.shuffle_vector(x, y, ir.Constant(kind, part)) for part in (lower, upper)))
 
 
-def _runs(homes: dict[Node, Home], product: Node) -> list[tuple[Home, int, int]]:
+def runs(homes: dict[Node, Home], product: Node) -> list[tuple[Home, int, int]]:
     """Return the input as runs (home, first row of the matrix, length): pieces side by side in both are one."""
     _, _, _, first_rows, blocks = product.attributes
     runs: list[tuple[Home, int, int]] = []
