@@ -58,7 +58,9 @@ def test_damaged_scales_are_named(trained, tmp_path):
     del tensors["bias"], tensors["projection.scale"]
     save_file(tensors, folder / "model.safetensors")
     for small in (True, False):
-        with pytest.raises(RunError, match="model.safetensors is damaged: the matrix 'projection' is int8, but the scales"):
+        with pytest.raises(
+            RunError, match=r"model\.safetensors is damaged: the matrix 'projection' is int8, but the scales"
+        ):
             Run.load(folder, small=small)
     tensors["projection"] = tensors["projection"].float()
     save_file(tensors, folder / "model.safetensors")

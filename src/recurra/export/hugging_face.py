@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,12 @@ def write_folder(run: Run, folder: Path) -> dict[str, Any]:
 
     Raises: RunError if what is read back is another model.
     """
-    from recurra import __version__
-
     directory = ModelFolder(folder)
     vocabulary = getattr(run.model, "vocabulary", None)
     about: dict[str, Any] = {
         "architectures": [type(run.model).__name__],
         "torch_dtype": DTYPES[run.stored],
-        "recurra_version": __version__,
+        "recurra_version": version("recurra"),
     }
     if run.stored == "int8":
         about["quantization_config"] = {
