@@ -8,7 +8,7 @@ A step is as fast as weights arrive. They are read in one direction at one step 
 read last is still in the cache then.
 
 Matrices may be stored in fewer bytes (`recurra.engine.quantised`): their numbers become float32 as they are read, and a
-channel's sum is multiplied by its scale.
+channel's sum is multiplied by its scale. `recurra.engine.llvm.rounded` does better with int8 on most processors.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class DirectEmitter(Emitter):
         stored: what each matrix is stored as, a name of `recurra.engine.quantised.WEIGHTS`; empty: all as computed.
         others: as of `Emitter`.
     """
+
+    ahead: Any
+    """From a channel's numbers to those of the one that is read after it."""
 
     def __init__(
         self, schedule: Schedule, dtype: str, target: Target, *, stored: tuple[str, ...] = (), **others: Any
@@ -143,6 +146,7 @@ class DirectEmitter(Emitter):
         count = min(self.lanes, AT_ONCE, at_once)
         places = [b.gep(x, [b.mul(width, i(r))], source_etype=self.real) for r in range(rows)]
         parts: list[list[Any]] = [[] for _ in range(rows)]
+        self.ahead = b.mul(stride, i(count))
         for first in range(0, self.lanes, count):
             columns = []
             for lane in range(first, first + count):
@@ -213,11 +217,21 @@ class DirectEmitter(Emitter):
         b = self.b
         rows = [self._load(b.gep(place, [k], source_etype=self.real), mask) for place in places]
         element = self.elements[kind]
+        self._ask_ahead(columns, k, element, kind)
         weights = [self._widen(b.gep(column, [k], source_etype=element), mask, kind) for column in columns]
         return [
             [self.maths.fma(b, w, x, s) for w, s in zip(weights, line, strict=True)]
             for x, line in zip(rows, sums, strict=True)
         ]
+
+    def _ask_ahead(self, columns: list[Any], k: Any, element: Any, kind: str) -> None:
+        """Ask for the weights of the channels that follow: several streams in one page are too much for prefetchers."""
+        if kind not in ("bf16", "int8", "digits"):
+            return
+        b = self.b
+        for column in columns:
+            place = b.gep(column, [b.add(k, self.ahead)], source_etype=element)
+            b.call(self._prefetch(), [place, i32(0), i32(3), i32(1)])
 
     def _widen(self, place: Any, mask: Any, kind: str) -> Any:
         """Load the weights of a vector, and make them what is computed with."""

@@ -212,6 +212,7 @@ class RoundedEmitter(DirectEmitter):
         starts = [b.add(b.mul(width, i(r)), finer) for finer in (i(0), b.lshr(width, i(1))) for r in range(rows)]
         places = [b.gep(digits, [start], source_etype=i16) for start in starts]
         parts: list[list[Any]] = [[] for _ in range(rows)]
+        self.ahead = b.mul(stride, i(count))
         for first in range(0, self.lanes, count):
             columns = []
             for lane in range(first, first + count):
@@ -248,6 +249,7 @@ class RoundedEmitter(DirectEmitter):
             return super()._multiply(places, columns, k, mask, sums, kind)
         b, count = self.b, 2 * self.lanes
         pairs = ir.VectorType(i16, count)
+        self._ask_ahead(columns, k, i8, kind)
         rows = [b.load(b.gep(place, [k], source_etype=i16), align=2, typ=pairs) for place in places]
         weights = [
             b.sext(self._load_narrow(b.gep(column, [k], source_etype=i8), mask, i8, count), pairs) for column in columns
