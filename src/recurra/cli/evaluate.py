@@ -86,7 +86,9 @@ def command(
     beam = take_beam(more)
     adapts = Adapting.from_options(**more)
     adapts.check_reading(batch, warmup, reset_every)
-    loaded = Run.load(run, cell=cell, trust=trust)
+    loaded = Run.load(run, cell=cell, trust=trust, small=True)
+    if adapts.dynamic is not None:
+        loaded.check_trainable()
     if loaded.config.task != "lm":
         if part == "test" and loaded.config.task != "forecast":
             raise ConfigError("only series are split off a test part; give a file to test on")

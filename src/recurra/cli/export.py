@@ -8,7 +8,7 @@ import click
 
 from recurra.cli.options import debug_option, json_option, print_json, run_argument, trust_options
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "hf", "int8", "bf16")
 
 
 @click.command("export", epilog="\b\nExample:\n  recurra export runs/shakespeare-lstm --to onnx --out shakespeare-onnx")
@@ -20,7 +20,8 @@ FORMATS = ("onnx",)
 @json_option
 @debug_option
 def command(run: str, to: str, out: str, trust: bool, cell: str | None, as_json: bool, **options: Any) -> None:
-    """Write RUN for other software: ONNX graphs of one step and of a sequence.
+    """Write RUN for other software, or smaller: ONNX graphs of one step and of a sequence, a folder in the layout of
+    Hugging Face, or a run whose weights take one or two bytes each.
 
     The folder appears when all in it was verified, or not at all; nothing is overwritten.
     """

@@ -84,7 +84,7 @@ def command(
     check_no_draws(click.get_current_context(), beam)
     cache = take_cache(given)
     text = _prompt(prompt, prompt_file)
-    loaded = load_language_model(run, cell=cell, trust=trust)
+    loaded = load_language_model(run, cell=cell, trust=trust, small=True)
     if loaded.tokenizer.unknown is not None and (note := check_seen(loaded.tokenizer, text, "the prompt")):
         print(note, file=sys.stderr)
     model = behind_cache(loaded.model, cache)

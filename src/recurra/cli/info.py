@@ -35,6 +35,8 @@ def command(run: str, trust: bool, cell: str | None, as_json: bool) -> None:
         "layers": config.model.layers,
         "hidden": config.model.hidden,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights": loaded.stored,
+        "weight_bytes": loaded.directory.model_file.stat().st_size,
         **TASKS[config.task].facts(loaded),
         "steps": metrics[-1]["step"] if metrics else 0,
         "epochs": metrics[-1]["epoch"] if metrics else 0,

@@ -35,12 +35,12 @@ def trust_options(function: F) -> F:
     return click.option("--trust", is_flag=True, help="Import whatever cell the run names.")(cell(function))
 
 
-def load_language_model(path: str, *, cell: str | None, trust: bool) -> Run:
-    """Load a run of a language model. Raises: ConfigError for one of another task, with what to do instead."""
+def load_language_model(path: str, *, cell: str | None, trust: bool, small: bool = False) -> Run:
+    """Load a run of a language model, see `Run.load`. Raises: ConfigError for one of another task, with what to do."""
     from recurra.errors import ConfigError
     from recurra.training import Run
 
-    run = Run.load(path, cell=cell, trust=trust)
+    run = Run.load(path, cell=cell, trust=trust, small=small)
     if run.config.task != "lm":
         raise ConfigError(
             f"{path} is a run of --task {run.config.task}, and this is for language models; "

@@ -77,7 +77,7 @@ def command(
     _refuse_contradictions(file, per, top, alternatives, follow, batch, warmup)
     if as_json and form not in (None, "jsonl"):
         raise ConfigError(f"--json and --format {form} contradict each other; give one of them")
-    loaded = load_language_model(run, cell=cell, trust=trust)
+    loaded = load_language_model(run, cell=cell, trust=trust, small=True)
     if loaded.tokenizer.labels:
         raise ConfigError(f"{run} was trained on labelled texts, which are scored by recurra evaluate {run} TABLE")
     scorer = TextScorer(

@@ -8,7 +8,8 @@ and memory to compute in. A space serves one call at a time; as many are made as
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 
 from recurra.engine.capture.aten import LOWERINGS
 from recurra.engine.capture.lowering import Split, split
-from recurra.engine.capture.recording import record, replay
+from recurra.engine.capture.recording import find_tensor, record, replay
 from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.llvm import entry
 from recurra.engine.llvm.compiler import Program, compile_graph
+from recurra.engine.placing import Placed, place
+from recurra.engine.quantised import Quantised
 from recurra.state import named_leaves
 
 __all__ = ["CLOSE", "CompiledStep", "Leaf", "Space", "compile_step", "is_plain", "special_mode"]
@@ -53,6 +56,8 @@ class CompiledStep:
     Args:
         paths: where the cell keeps each tensor that the step takes from it.
         threads: as many as are worth it.
+        placed: matrices in few bytes, by number; they are read instead of the cell's.
+        needed: where the cell keeps those that have few bytes, and are needed in float32 all the same.
     """
 
     split: Split
@@ -60,6 +65,8 @@ class CompiledStep:
     dtype: torch.dtype
     paths: list[str]
     threads: int
+    placed: dict[int, Placed] = field(default_factory=dict)
+    needed: set[str] = field(default_factory=set)
 
     @property
     def widths(self) -> list[int]:
@@ -118,14 +125,19 @@ class Space:
         Raises: CannotCompileError for matrices that are laid out in another way than the step reads.
         """
         step = self.step
-        known = _prepare(step, tensors)
+        known = _prepare(step.split, step.dtype, tensors)
         vectors = [_vector(known[number], shape) for number, shape in step.split.vectors]
-        weights = [known[number] for number in step.split.weights]
-        if any(t.dtype != step.dtype or t.device.type != "cpu" for t in (*vectors, *weights)):
+        small = {n: matrix.values for n, matrix in step.placed.items()}
+        weights = [small.get(n, known[number]) for n, number in enumerate(step.split.weights)]
+        own = [weight for n, weight in enumerate(weights) if n not in small]
+        if any(t.dtype != step.dtype or t.device.type != "cpu" for t in (*vectors, *own)):
             raise CannotCompileError("the step's tensors are of another type than its state, or on another device")
         if any(weight.stride(-2) != 1 and weight.shape[-2] > 1 for weight in weights):
             raise CannotCompileError("a matrix does not hold its inputs side by side")
         self.held = (vectors, weights)
+        for n, matrix in step.placed.items():
+            if matrix.scales is not None:
+                self.words[self.places["scale", n]] = matrix.scales.data_ptr()
         for kind, found in (("vector", vectors), ("weight", weights)):
             for number, tensor in enumerate(found):
                 self.words[self.places[kind, number]] = tensor.data_ptr()
@@ -133,12 +145,14 @@ class Space:
             block = weight.stride(0) if weight.ndim == 3 else 0
             self.strides[3 * number : 3 * number + 3] = [weight.stride(-2), weight.stride(-1), block]
         given = {tensor.untyped_storage().data_ptr() for tensor in tensors}
-        return all(tensor.untyped_storage().data_ptr() in given for tensor in (*vectors, *weights))
+        return all(tensor.untyped_storage().data_ptr() in given for tensor in (*vectors, *own))
 
 
-def compile_step(cell: Any, inputs: Tensor, state: Any) -> CompiledStep:
+def compile_step(cell: Any, inputs: Tensor, state: Any, small: Mapping[str, Quantised] | None = None) -> CompiledStep:
     """Compile a cell's step for inputs (T, B, I) and a state like these, and try it against the step itself.
 
+    Args:
+        small: weights in few bytes, by where the cell keeps the same ones in float32.
     Raises: CannotCompileError with the reason if it cannot be, or gives other results.
     """
     leaves = list(named_leaves(state).values())
@@ -150,17 +164,26 @@ def compile_step(cell: Any, inputs: Tensor, state: Any) -> CompiledStep:
         parts = split(record(cell, inputs, LOWERINGS), hoist=False)
         if len(parts.streams) != 1 or parts.streams[0].number not in parts.recording.inputs or parts.output is not None:
             raise CannotCompileError("the step has other inputs than one tensor")
-        program = compile_graph(parts.inside, DTYPES[dtype], direct=True)
-    size = sum(w.rows * w.columns * w.blocks for w in parts.inside.weights) * dtype.itemsize
+        paths = list(parts.recording.captured.values())
+        placed: dict[int, Placed] = {}
+        needed: set[str] = set()
+        if small and dtype == torch.float32:
+            known = _prepare(parts, dtype, [find_tensor(cell, path) for path in paths])
+            placed, needed = place(parts, known, small)
+        matrices = range(len(parts.inside.weights))
+        stored = tuple(placed[n].kind if n in placed else DTYPES[dtype] for n in matrices) if placed else ()
+        program = compile_graph(parts.inside, DTYPES[dtype], direct=True, stored=stored)
+    sizes = [placed[n].values.itemsize if n in placed else dtype.itemsize for n in matrices]
+    size = sum(w.rows * w.columns * w.blocks * s for w, s in zip(parts.inside.weights, sizes, strict=True))
     threads = 1 if program.by_rows_only or not entry.has_threads() else max(1, size // BYTES_PER_THREAD)
-    return CompiledStep(parts, program, dtype, list(parts.recording.captured.values()), threads)
+    return CompiledStep(parts, program, dtype, paths, threads, placed, needed)
 
 
-def _prepare(step: CompiledStep, tensors: list[Tensor]) -> dict[int, Tensor]:
-    recording = step.split.recording
+def _prepare(split: Split, dtype: torch.dtype, tensors: list[Tensor]) -> dict[int, Tensor]:
+    recording = split.recording
     known = dict(zip(recording.captured, (tensor.detach() for tensor in tensors), strict=True))
-    known.update((n, torch.tensor(value, dtype=step.dtype)) for n, value in recording.numbers.items())
-    replay(step.split.before, known, 1)
+    known.update((n, torch.tensor(value, dtype=dtype)) for n, value in recording.numbers.items())
+    replay(split.before, known, 1)
     return known
 
 

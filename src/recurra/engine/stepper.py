@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, empty_like, get_num_threads, nn
 
 from recurra.engine.graphs.graph import CannotCompileError
 from recurra.engine.llvm.entry import THREADS, enter
+from recurra.engine.quantised import Quantised
 from recurra.engine.step import CLOSE, CompiledStep, Space, compile_step, is_plain, special_mode
 from recurra.state import map_leaves, named_leaves
 
@@ -35,9 +37,12 @@ class CellStepper:
 
     Args:
         cell: a module whose `step` needs its modules, their tensors and their plain attributes, and nothing else.
+        small: weights in few bytes, by where the cell keeps the same ones in float32. They are read in place of those,
+            which are needed at the first step only, all but `needed`.
     """
 
-    def __init__(self, cell: nn.Module) -> None:
+    def __init__(self, cell: nn.Module, small: Mapping[str, Quantised] | None = None) -> None:
+        self._small = small
         self._lock = threading.Lock()
         self._cell = cell
         self._step: CompiledStep | None = None
@@ -53,6 +58,16 @@ class CellStepper:
     def reason(self) -> str:
         """Why no steps are taken; empty if they are, or none was tried."""
         return self._reason
+
+    @property
+    def is_compiled(self) -> bool:
+        """Are steps taken now?"""
+        return self._step is not None
+
+    @property
+    def needed(self) -> set[str]:
+        """Where the cell keeps the weights that a step needs in float32 though there are some in few bytes."""
+        return set() if self._step is None else self._step.needed
 
     def __call__(self, x: Tensor, state: Any) -> tuple[Tensor, Any] | None:
         """Return ``cell.step(x, state)`` for x (B, I), or None if that must be had the ordinary way."""
@@ -141,7 +156,7 @@ class CellStepper:
                     # a copy: what is kept must not keep the caller's tensors alive
                     self._template = map_leaves(lambda leaf: leaf.new_zeros(2, *leaf.shape[1:]), state)
                     self._look()
-                    step = compile_step(self._cell, x.new_zeros(1, 2, *x.shape[1:]), self._template)
+                    step = compile_step(self._cell, x.new_zeros(1, 2, *x.shape[1:]), self._template, self._small)
                     self._tensors = [_place(self._cell, path) for path in step.paths]
                     self._try(step, x)
             except Exception as error:  # a user's step may hold anything; the ordinary way tells what is wrong with it

@@ -57,6 +57,9 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "onnx": Format("ONNX graphs of one step and of a sequence", "recurra.export.onnx.writing:write_run", ("lengths",)),
+    "hf": Format("the layout of Hugging Face's hub", "recurra.export.hugging_face:write_folder"),
+    "int8": Format("a run whose weights take a byte each, for inference", "recurra.export.small_runs:write_int8"),
+    "bf16": Format("a run whose weights take two bytes each, for inference", "recurra.export.small_runs:write_bf16"),
 }
 """By the name that ``recurra export --to`` knows them by."""
 
@@ -75,7 +78,7 @@ def export_run(run: Run, to: str, out: str | Path, **options: Any) -> Exported:
     out = Path(out)
     with new_folder(out) as scratch:
         facts = FORMATS[to].load()(run, scratch, **options)
-    return Exported(out, {path.name: path.stat().st_size for path in sorted(out.iterdir())}, facts)
+    return Exported(out, {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.is_file()}, facts)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from recurra.models.generation import generate_text, generate_texts
 from recurra.models.language_model import LanguageModel
 from recurra.models.loss import Loss
 from recurra.models.predictions import Alternative, Classified, Tagged, Written
+from recurra.models.quantised import QuantisedLanguageModel
 from recurra.models.reading import Reader
 from recurra.models.searching import Found, search_texts
 from recurra.models.tagger import SequenceTagger, TaggerConfig
@@ -42,6 +43,7 @@ __all__ = [
     "Loss",
     "ModelConfig",
     "Observed",
+    "QuantisedLanguageModel",
     "Reader",
     "SequenceClassifier",
     "SequenceTagger",

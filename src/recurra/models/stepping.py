@@ -11,10 +11,10 @@ from recurra.engine.stepper import CellStepper
 if TYPE_CHECKING:
     from recurra.models.language_model import LanguageModel
 
-__all__ = ["ModelStepper"]
+__all__ = ["ModelStepper", "StepOfModel"]
 
 
-class _Reader(nn.Module):
+class StepOfModel(nn.Module):
     """Stack and output layer of a model as one cell."""
 
     def __init__(self, model: LanguageModel) -> None:
@@ -36,7 +36,7 @@ class ModelStepper:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._step = CellStepper(_Reader(model))
+        self._step = CellStepper(StepOfModel(model))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _nothing, ()

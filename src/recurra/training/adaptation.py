@@ -20,12 +20,13 @@ FINE_TUNING = {"schedule": "slanted", "layer_decay": 2.6, "unfreeze": 1.0, "lr":
 def adapted_config(run: Run) -> RunConfig:
     """Return the settings with which a language model goes on to another text, where nothing else is asked for.
 
-    Raises: ConfigError for a run of another task.
+    Raises: ConfigError for a run of another task; RunError for one whose weights are not those of training.
     """
     if run.config.task != "lm":
         raise ConfigError(
             f"{run.path} is a run of --task {run.config.task}, and only a language model can go on to another text"
         )
+    run.check_trainable()
     return RunConfig(
         data=DataConfig(tokenizer=run.tokenizer.kind),
         model=run.config.model,
@@ -37,8 +38,10 @@ def adapted_config(run: Run) -> RunConfig:
 def adapt(run: Run, config: RunConfig) -> tuple[LanguageModel, Corpus]:
     """Return the model of a run for the corpus that the settings describe, and that corpus; the vocabulary grows.
 
-    Raises: ConfigError if the settings ask for another tokenizer, or for a model of another shape.
+    Raises: ConfigError if the settings ask for another tokenizer, or for a model of another shape; RunError for a run
+        whose weights are not those of training.
     """
+    run.check_trainable()
     if config.data.tokenizer not in (None, run.tokenizer.kind):
         raise ConfigError(
             f"{run.path} reads its text as {run.tokenizer.kind}, and cannot go on as {config.data.tokenizer}; "

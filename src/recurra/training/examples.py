@@ -97,16 +97,13 @@ class ExamplesTask(AnsweringTask):
     @classmethod
     def facts(cls, run: Run) -> dict[str, Any]:
         """What is read, what is said, and how many examples there are."""
-        model, data = run.model, run.data
+        model = run.model
         found = {"reads": model.input.kind, "says": model.target.kind, "target_size": len(model.target)}
         if isinstance(model.input, TextInput):
             found |= {"vocabulary": len(model.input.tokenizer), "tokenizer": model.input.tokenizer.kind}
-        return {
-            **found,
-            "data": run.config.data.source,
-            "train_examples": len(data.train),
-            "valid_examples": len(data.valid),
-        }
+        data = run.data if run.has_data else None
+        parts = {} if data is None else {"train_examples": len(data.train), "valid_examples": len(data.valid)}
+        return {**found, "data": run.config.data.source, **parts}
 
     def check(self) -> None:
         """Raise ConfigError if the model reads or says something else than the examples hold."""

@@ -111,7 +111,9 @@ class ForecastTask(AnsweringTask):
     @classmethod
     def facts(cls, run: Run) -> dict[str, Any]:
         """What is forecast from what, and how many series and windows there are."""
-        format, data = run.model.format, run.data
+        format, data = run.model.format, run.data if run.has_data else None
+        names = ("train", "valid", "test")
+        parts = {} if data is None else {f"{name}_windows": len(getattr(data, name)) for name in names}
         return {
             "targets": ", ".join(format.targets),
             "covariates": ", ".join(format.covariates) or None,
@@ -119,10 +121,8 @@ class ForecastTask(AnsweringTask):
             "context": format.context,
             "season": format.season,
             "data": run.config.data.source,
-            "series": len(data.series),
-            "train_windows": len(data.train),
-            "valid_windows": len(data.valid),
-            "test_windows": len(data.test),
+            **({} if data is None else {"series": len(data.series)}),
+            **parts,
         }
 
     def check(self) -> None:

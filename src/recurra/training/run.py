@@ -9,14 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from recurra.checkpoint import RunDirectory
+from recurra.checkpoint import RunDirectory, open_model
 from recurra.config import as_mapping
 from recurra.data import Tokenizer
 from recurra.decoding import Beam
+from recurra.engine.quantised import dequantise_all, split, weights_of
 from recurra.errors import ConfigError, DataError, RunError
 from recurra.evaluation import Assessment
 from recurra.figures import plot_curves, verdict
 from recurra.layers import Bidirectional, Stack, WindowAttention
+from recurra.models import LanguageModel, QuantisedLanguageModel
 from recurra.training.answering import AnsweringTask
 from recurra.training.config import Origin, RunConfig
 from recurra.training.task import Progress, Task
@@ -32,24 +34,35 @@ class Run:
         directory: where it lives.
         config: its settings.
         model: in evaluation mode, with the weights to use.
+        stored: what those are stored as: float32, bf16 or int8.
     """
 
-    def __init__(self, directory: RunDirectory, config: RunConfig, model: Any) -> None:
+    def __init__(self, directory: RunDirectory, config: RunConfig, model: Any, stored: str = "float32") -> None:
         self.directory = directory
         self.config = config
         self.model = model
+        self.stored = stored
 
     @classmethod
-    def load(cls, path: str | Path, *, cell: str | None = None, trust: bool = False, weights: bool = True) -> Run:
-        """Read a run directory.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        cell: str | None = None,
+        trust: bool = False,
+        weights: bool = True,
+        small: bool = False,
+    ) -> Run:
+        """Read a run directory, or a folder in the layout of Hugging Face.
 
         Args:
             cell: repeats the name of a cell of the user's own; `trust` allows any. Without either such a cell is not
                 imported: a run directory never executes code.
             weights: whether to load the weights to use.
+            small: let a language model whose weights are bf16 or int8 keep them so; by default they become float32.
         Raises: RunError if the directory is missing, damaged, or does not fit together.
         """
-        directory = RunDirectory.open(path)
+        directory = open_model(path)
         directory.verify_settings()
         try:
             config = config_from_mapping(directory.read_config(), str(directory.config_file))
@@ -59,11 +72,18 @@ class Run:
         if ":" in name and not trust and cell != name:
             raise RunError(f"{path} uses the cell {name}, which is code; allow it with --cell {name} or --trust")
         model: Any = TASKS[config.task].load_model(directory, config)
-        if weights:
-            tensors = directory.read_model()
-            check_fits(model, tensors, directory)
-            model.load_state_dict(tensors)
-        return cls(directory, config, model.eval())
+        if not weights:
+            return cls(directory, config, model.eval())
+        tensors = directory.read_model()
+        try:
+            plain, quantised = split(tensors)
+        except ConfigError as error:
+            raise RunError(f"{directory.model_file} is damaged: {error}") from None
+        check_fits(model, plain | {name: matrix.values for name, matrix in quantised.items()}, directory)
+        if small and quantised and isinstance(model, LanguageModel):
+            return cls(directory, config, QuantisedLanguageModel(model, tensors), weights_of(tensors))
+        model.load_state_dict(dequantise_all(tensors))
+        return cls(directory, config, model.eval(), weights_of(tensors))
 
     @staticmethod
     def describe(directory: RunDirectory, config: RunConfig, task: Task) -> None:
@@ -87,9 +107,27 @@ class Run:
         """Return what another run keeps of this one, whose weights it begins with."""
         return Origin(run=str(self.path), weights=self.directory.model_digest, vocabulary=len(self.tokenizer))
 
+    def check_trainable(self) -> None:
+        """Raise RunError if the weights are not those of training."""
+        if self.stored != "float32":
+            raise RunError(
+                f"{self.path} holds weights in {self.stored}, which are for inference; "
+                f"train the run that it was made from"
+            )
+
+    @property
+    def has_data(self) -> bool:
+        """Whether what it was trained on is there: a model that was exported comes without."""
+        return self.directory.tokens.is_dir() or self.directory.examples.is_dir()
+
     @cached_property
     def data(self) -> Any:
         """What it was trained and validated on: of a language model the corpus, its tokens memory-mapped."""
+        if not self.has_data:
+            raise RunError(
+                f"{self.path} comes without the data that its model was trained on, and this needs them; "
+                f"name other data to read, or use the run that it was made from"
+            )
         self.directory.verify_data()
         return TASKS[self.config.task].load_data(self.directory)
 

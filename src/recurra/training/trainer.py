@@ -99,6 +99,8 @@ class Trainer:
         Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
         """
         run = Run.load(path, cell=cell, weights=False)
+        if not run.directory.training.is_dir():
+            raise RunError(f"{path} holds a model without checkpoints; resume the run that it was exported from")
         run.directory.verify()
         trainer = cls(
             run.model,

@@ -22,6 +22,7 @@ from llvmlite import ir
 from recurra.engine.graphs.graph import Graph
 from recurra.engine.llvm.direct import DirectEmitter
 from recurra.engine.llvm.emitter import Emitter, Layout
+from recurra.engine.llvm.rounded import RoundedEmitter, rounds
 from recurra.engine.llvm.schedule import schedule
 from recurra.engine.llvm.target import Target, host_target, machine
 
@@ -61,6 +62,7 @@ def compile_graph(
     backward: bool = False,
     histories: frozenset[int] = frozenset(),
     direct: bool = False,
+    stored: tuple[str, ...] = (),
     target: Target | None = None,
 ) -> Program:
     """Return the native function of a graph, from memory, from disk, or newly compiled.
@@ -70,13 +72,14 @@ def compile_graph(
         backward: run from the last step to the first.
         histories: leaves of the state of which all steps are kept; of the others, the last two.
         direct: read matrices where they are, for few rows; see `recurra.engine.llvm.direct`.
+        stored: what each matrix is stored as, where they are read so; default as computed.
         target: another than this machine's, for tests.
     """
     target = target or host_target()
-    key = _key(f"{target}\n{dtype} {backward} {sorted(histories)} {direct}\n{graph.text()}")
+    key = _key(f"{target}\n{dtype} {backward} {sorted(histories)} {direct} {stored}\n{graph.text()}")
     with _lock:
         if key not in _programs:
-            _programs[key] = _build(graph, dtype, backward, histories, direct, target, key)
+            _programs[key] = _build(graph, dtype, backward, histories, direct, stored, target, key)
         return _programs[key]
 
 
@@ -115,11 +118,22 @@ def _key(described: str) -> str:
 
 
 def _build(
-    graph: Graph, dtype: str, backward: bool, histories: frozenset[int], direct: bool, target: Target, key: str
+    graph: Graph,
+    dtype: str,
+    backward: bool,
+    histories: frozenset[int],
+    direct: bool,
+    stored: tuple[str, ...],
+    target: Target,
+    key: str,
 ) -> Program:
     planned = schedule(graph)
-    kind = DirectEmitter if direct else Emitter
-    emitter = kind(planned, dtype, target, backward=backward, histories=histories)
+    emitter: Emitter
+    if direct:
+        kind = RoundedEmitter if "int8" in stored and rounds(target) else DirectEmitter
+        emitter = kind(planned, dtype, target, stored=stored, backward=backward, histories=histories)
+    else:
+        emitter = Emitter(planned, dtype, target, backward=backward, histories=histories)
 
     def write() -> ir.Module:
         emitter.emit()

@@ -11,9 +11,9 @@ from llvmlite import ir
 from recurra.engine.llvm.maths import Maths
 from recurra.engine.llvm.target import Target
 
-__all__ = ["Frame", "i", "i1", "i8", "i32", "i64", "loop", "pointer"]
+__all__ = ["Frame", "i", "i1", "i8", "i16", "i32", "i64", "loop", "pointer"]
 
-i1, i8, i32, i64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+i1, i8, i16, i32, i64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 pointer = ir.PointerType()
 
 

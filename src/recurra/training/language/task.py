@@ -79,15 +79,15 @@ class LanguageTask(Task):
     @classmethod
     def facts(cls, run: Run) -> dict[str, Any]:
         """Vocabulary, corpus and the size of the state."""
-        train, valid = token_counts(run.directory.tokens)
         labels = {"labels": list(run.tokenizer.labels)} if run.tokenizer.labels else {}
+        names = ("train_tokens", "valid_tokens")
+        parts = dict(zip(names, token_counts(run.directory.tokens), strict=True)) if run.has_data else {}
         return {
             "vocabulary": len(run.tokenizer),
             **labels,
             "tokenizer": run.tokenizer.kind,
             "corpus": run.config.data.source,
-            "train_tokens": train,
-            "valid_tokens": valid,
+            **parts,
             "state_bytes": num_bytes(run.model.zero_state(1)),
         }
 
