@@ -82,7 +82,7 @@ class OutOfMemoryError(RecurraError, MemoryError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to `name`, else the list of known names."""
-    options = sorted(known)
+    options = sorted(map(str, known))  # what was read from a file may hold anything
     starts = [option for option in options if name and option.startswith(name)]
     close = starts or get_close_matches(name, options, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"

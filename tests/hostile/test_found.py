@@ -13,7 +13,7 @@ from recurra.data.series import SeriesData
 from recurra.decoding import automaton as automata
 from recurra.decoding import probing
 from recurra.engine import parse_policy
-from recurra.errors import ConfigError, DataError, RecurraError
+from recurra.errors import ConfigError, DataError, RecurraError, nearest
 from recurra.training import config_from_mapping
 
 
@@ -38,6 +38,17 @@ def test_automata_that_explode_are_tried_elsewhere(monkeypatch):
     monkeypatch.setattr(probing, "MOST_SECONDS", 2)
     said = survives(lambda: automata.automaton_of_pattern(".*a.{25}"), allowed=("subprocess.Popen", "os.posix_spawn"))
     assert "to compile" in str(said)
+
+
+def test_a_long_pattern_is_tried_elsewhere(monkeypatch):
+    tried = []
+    monkeypatch.setattr(automata, "can_compile", lambda pattern: tried.append(pattern))
+    assert "to compile" in str(survives(lambda: automata.automaton_of_pattern("a" * 70_000)))
+    assert tried
+
+
+def test_labels_of_any_type_are_named():
+    assert "99" in nearest("y", ["x", 99])
 
 
 def test_patterns_that_were_tried_elsewhere_are_compiled_here():

@@ -197,7 +197,7 @@ def _may_explode(parts: Sequence[str]) -> bool:
     """Whether a pattern repeats so much, or so much behind what has no end, that it is to be tried first."""
     most = _largest_repetition(parts)
     endless = any(part in "*+" or (part[0] == "{" and part[-2:] == ",}") for part in parts)
-    return most > 1000 or (most > 4 and endless)
+    return max(most, len(parts)) > 1000 or (endless and max(most, len(parts) // 10) > 4)
 
 
 def _states(part: str) -> int:

@@ -71,5 +71,5 @@ def _from_mapping(kinds: Mapping[str, type[Any]], mapping: Mapping[str, Any], to
         settings["tokenizer"] = tokenizer
     try:
         return kinds[kind](**settings)
-    except (KeyError, TypeError, AttributeError, ConfigError):
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError):
         raise DataError(f"{dict(mapping)!r:.80} describes none of {', '.join(kinds)}") from None
