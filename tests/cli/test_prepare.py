@@ -22,6 +22,10 @@ def test_from_files_to_a_run(cli, tmp_path, texts, quick):
     assert "documents 5" in result.out
     run = tmp_path / "run"
     assert cli("train", tmp_path / "store", "--order", "documents", "--out", run, *quick).status == 0
+    assert cli("evaluate", run, tmp_path / "store", "--part", "valid").out == cli("evaluate", run).out
+    more = tmp_path / "more"
+    assert cli("prepare", texts / "1.txt", "--out", more, "--vocabulary", run).status == 0
+    assert cli("train", more, "--from", run, "--steps", "2", "--out", tmp_path / "tuned").status == 0
     shutil.move(tmp_path / "store", tmp_path / "away")
     for command in (["info"], ["generate", "--tokens", "3"]):
         assert cli(command[0], run, *command[1:]).status == 0
@@ -84,3 +88,15 @@ def test_every_option_changes_something(cli, tmp_path, texts, option):
     assert plain != changed
     plain.pop(next(path for path in plain if path.name == "corpus.json"))
     assert any(changed.get(path) != data for path, data in plain.items())
+
+
+def test_ctrl_c_says_how_to_go_on(cli, tmp_path, texts, monkeypatch):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recurra.data.preparing.steps.do_all", interrupted)
+    result = cli("prepare", texts, "--out", tmp_path / "store")
+    assert result.status == 130
+    assert result.err.splitlines()[0].endswith("store.unfinished; the same command goes on with it")
+    monkeypatch.undo()
+    assert cli("prepare", texts, "--out", tmp_path / "store").status == 0

@@ -155,16 +155,18 @@ def _assess(run: Run, source: str | None, part: str | None, skip_bad: bool, as_j
 
 
 def _tokens(run: Run, source: str | None, part: str | None, skip_bad: bool) -> Tokens:
-    from recurra.data import Corpus
+    from recurra.data import Corpus, DataConfig, is_store
 
     if skip_bad and (source is None or run.config.data.condition is None):
         raise ConfigError("--skip-bad leaves out rows of a CORPUS that is a table of labelled texts; leave it out")
     if part == "test":
         raise ConfigError("a text has no test part; give the file to test on")
-    if source is None:
-        corpus, part = run.data, part or "valid"
+    if source is None or is_store(source):
+        corpus = run.data if source is None else Corpus.build(DataConfig(source=source), tokenizer=run.tokenizer)
+        part = part or "valid"
         if part == "all":
-            raise ConfigError("the run keeps its corpus in two parts; choose --part train or --part valid")
+            what = "the run keeps its corpus" if source is None else f"{source} is a corpus"
+            raise ConfigError(f"{what} in two parts; choose --part train or --part valid")
     else:
         part = part or "all"
         if part != "all" and isinstance(run.config.data.valid, str):

@@ -61,12 +61,16 @@ def command(
     """
     from recurra.data import prepare
 
-    with progress_bar("reading") as progress:
-        done = prepare(
-            files, out, processes=_processors() if processes is None else processes,
-            progress=progress, tokenizer=tokenizer, vocab=vocab, vocabulary=vocabulary, valid=valid, input=input,
-            shard_tokens=shard_tokens,
-        )  # fmt: skip
+    try:
+        with progress_bar("reading") as progress:
+            done = prepare(
+                files, out, processes=_processors() if processes is None else processes, progress=progress,
+                tokenizer=tokenizer, vocab=vocab, vocabulary=vocabulary, valid=valid, input=input,
+                shard_tokens=shard_tokens,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"what is done so far is in {out}.unfinished; the same command goes on with it", file=sys.stderr)
+        raise
     for note in done.notes:
         print(note, file=sys.stderr)
     if as_json:

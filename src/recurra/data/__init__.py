@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recurra.data.reordering import Reordered, check_reordering
     from recurra.data.series import Series, SeriesConfig, SeriesData, SeriesFormat
     from recurra.data.store import Tokens
-    from recurra.data.stored import token_counts
+    from recurra.data.stored import is_store, token_counts
     from recurra.data.streams import NOTHING, Batch, RandomStream, SequentialStream, Stream, check_continues
     from recurra.data.tokenizers import (
         KINDS,
@@ -58,6 +58,7 @@ __all__ = [
     "check_reordering",
     "check_seen",
     "follow",
+    "is_store",
     "load_tokenizer",
     "nearest_label",
     "prepare",
@@ -96,6 +97,7 @@ _HOMES = {
     "follow": "recurra.data.pieces",
     "load_tokenizer": "recurra.data.tokenizers",
     "nearest_label": "recurra.data.tokenizers",
+    "is_store": "recurra.data.stored",
     "prepare": "recurra.data.preparing",
     "token_counts": "recurra.data.stored",
     "read_pieces": "recurra.data.pieces",

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra.data import Corpus, Tokens, prepare
 from recurra.data.preparing import planning, reading, sampling
 from recurra.errors import RecurraError
+
+FEWER = settings(max_examples=settings.default.max_examples // 4)
+"""Each example makes a dozen files, twice."""
 
 KINDS = ("char", "byte", "word", "bpe")
 ALPHABET = "ab \n\r\té€\u00a0\u3000\x1c.\ufeff😀"
@@ -65,6 +68,7 @@ def vocab_of(kind: str) -> dict[str, Any]:
     return {"vocab": 260} if kind == "bpe" else {}
 
 
+@FEWER
 @given(texts, st.sampled_from(KINDS), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.sampled_from([1, 5, 1000]))
 def test_a_text(text: str, kind: str, valid: float, shard_tokens: int) -> None:
     def make(folder: Path) -> Corpus:
@@ -74,6 +78,7 @@ def test_a_text(text: str, kind: str, valid: float, shard_tokens: int) -> None:
     both(make, lambda f: prepare(f / "a.txt", f / "store", valid=valid, **settings_of(kind, shard_tokens)))
 
 
+@FEWER
 @given(st.lists(texts, min_size=1, max_size=5), st.sampled_from(KINDS), st.sampled_from([0.0, 0.3, 0.6]))
 def test_a_folder_of_texts(documents: Sequence[str], kind: str, valid: float) -> None:
     def make(folder: Path) -> Corpus:
@@ -85,6 +90,7 @@ def test_a_folder_of_texts(documents: Sequence[str], kind: str, valid: float) ->
     both(make, lambda f: prepare(f / "in", f / "store", valid=valid, **settings_of(kind, 20)))
 
 
+@FEWER
 @given(st.lists(texts, min_size=1, max_size=5), st.lists(texts, min_size=1, max_size=3), st.sampled_from(KINDS))
 def test_a_validation_folder(documents: Sequence[str], held: Sequence[str], kind: str) -> None:
     def make(folder: Path) -> Corpus:
@@ -97,6 +103,7 @@ def test_a_validation_folder(documents: Sequence[str], held: Sequence[str], kind
     both(make, lambda f: prepare(f / "in", f / "store", valid=f / "held", **settings_of(kind, 20)))
 
 
+@FEWER
 @given(st.binary(min_size=2, max_size=80), st.sampled_from([0.0, 0.3]))
 def test_any_bytes(data: bytes, valid: float) -> None:
     def make(folder: Path) -> Corpus:
@@ -106,6 +113,7 @@ def test_any_bytes(data: bytes, valid: float) -> None:
     both(make, lambda f: prepare(f / "a.bin", f / "store", valid=valid, tokenizer="byte"))
 
 
+@FEWER
 @given(st.lists(texts, min_size=1, max_size=8), st.sampled_from(KINDS), st.sampled_from([0.0, 0.3]))
 def test_lines_of_json_are_documents(documents: Sequence[str], kind: str, valid: float) -> None:
     import json
@@ -129,8 +137,8 @@ def test_pairs_are_learned_from_a_sample_of_bounded_size(tmp_path: Path, monkeyp
         "recurra.data.preparing.steps.sample", lambda *a: seen.extend(found := list(sampling.sample(*a))) or found
     )
     store = Corpus.load(prepare(tmp_path / "a.txt", tmp_path / "s", tokenizer="bpe", vocab=270).path)
-    assert 100 <= sum(map(len, seen)) <= 150
-    assert seen[0] in text[:200]
-    assert text.index(seen[-1]) > len(text) / 2
+    assert 80 <= sum(map(len, seen)) <= 150
+    numbers = [int(word) for piece in seen for word in piece.split() if word.isdigit()]
+    assert min(numbers) < 50 < 200 < max(numbers)
     whole = np.concatenate([store.train.ids, store.valid.ids])
     assert store.tokenizer.decode(whole.tolist()) == text

@@ -22,6 +22,16 @@ __all__ = ["WordTokenizer", "words_of"]
 BYTE_ORDER_MARK = "\ufeff"
 
 
+class _Known(dict[str, int]):
+    """Ids by word; a word that has none is noted, and gives -1."""
+
+    absent: list[str]
+
+    def __missing__(self, word: str) -> int:
+        self.absent.append(word)
+        return -1
+
+
 class WordTokenizer(Tokenizer):
     """Text split at white space; a line end of any system is one ``<eos>``, a literal ``<unk>`` the unknown token.
 
@@ -31,6 +41,10 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
     unit = "words"
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self._known = _Known(self.ids)
 
     @classmethod
     def build(
@@ -99,15 +113,13 @@ class WordTokenizer(Tokenizer):
         self, texts: Sequence[str] | Sequence[bytes], missing: Counter[str] | None = None
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the same as for any tokenizer, each text split once."""
-        found, absent, get = list[Ids](), list[str](), self.ids.get
+        known, found = self._known, list[Ids]()
+        known.absent = []
         for text in texts:
             words = words_of(text)
-            ids = np.fromiter(map(get, words, repeat(-1)), np.int32, len(words))
-            if missing is not None and len(words) and ids.min() < 0:
-                absent += [words[i] for i in (ids < 0).nonzero()[0].tolist()]
-            found.append(ids)
+            found.append(np.fromiter(map(known.__getitem__, words), np.int32, len(words)))
         if missing is not None:
-            missing.update(absent)
+            missing.update(known.absent)
         return np.concatenate(found), np.fromiter(map(len, found), np.int64, len(found))
 
     def unseen(self, text: str | bytes) -> Counter[str]:
