@@ -10,8 +10,15 @@ from recurra.cli.options import debug_option, json_option, print_json, run_argum
 
 FORMATS = ("onnx", "hf", "int8", "bf16")
 
+EXAMPLES = """
+\b
+Examples:
+  recurra export runs/shakespeare-lstm --to onnx --out shakespeare-onnx
+  recurra export runs/shakespeare-lstm --to int8 --out runs/shakespeare-int8
+"""
 
-@click.command("export", epilog="\b\nExample:\n  recurra export runs/shakespeare-lstm --to onnx --out shakespeare-onnx")
+
+@click.command("export", epilog=EXAMPLES)
 @run_argument
 @click.option("--to", type=click.Choice(FORMATS), required=True, help="The format.")
 @click.option("--out", type=click.Path(), metavar="FOLDER", required=True, help="A folder that does not exist yet.")
