@@ -5,10 +5,12 @@ What could go wrong: the same again.
 
 import tomllib
 
+import numpy as np
 import pytest
 from mutations import survives
 from test_saved_data import saved
 
+from recurra.data.examples import read_sound
 from recurra.data.series import SeriesData
 from recurra.decoding import automaton as automata
 from recurra.decoding import probing
@@ -62,3 +64,14 @@ def test_a_damaged_archive_is_closed(tmp_path):
         (tmp_path / name).write_bytes(data[: len(data) // 2] if name.endswith("npz") else data)
     with pytest.raises(DataError, match="series"):
         SeriesData.load(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [3, 999_983, 28_049_533])
+def test_rates_that_no_sound_has(tmp_path, rate):
+    soundfile = pytest.importorskip("soundfile")
+    pytest.importorskip("scipy.signal")
+    soundfile.write(tmp_path / "a.wav", np.zeros(2000), 8000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    assert "samples per second" in str(survives(lambda: read_sound(tmp_path / "a.wav", 8000)))

@@ -25,6 +25,9 @@ LOUDEST = 32_768
 HIGHEST_RATE = 16_000
 """Rates above it are halved away by default: speech and most sounds of animals lie below its half."""
 
+RATES = range(1000, 768_001)
+"""Samples per second that files may have; others come of damage, and bringing them to another takes all memory."""
+
 
 class Sound(NamedTuple):
     """A waveform (N,) float32 in -1 … 1, and the samples per second that its file had."""
@@ -91,7 +94,7 @@ def sound_rate(path: Path) -> int:
     """Return the samples per second of a file. Raises: DataError if it is no sound."""
     soundfile = need("soundfile")
     try:
-        return int(soundfile.info(str(path)).samplerate)
+        return _possible(path, int(soundfile.info(str(path)).samplerate))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"cannot read {path}: {_reason(path, error)}") from None
 
@@ -102,6 +105,7 @@ def read_sound(path: Path, rate: int) -> Sound:
     Raises: DataError if it is missing, no sound, or empty.
     """
     soundfile = need("soundfile")
+    sound_rate(path)
     try:
         samples, file_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -114,6 +118,14 @@ def read_sound(path: Path, rate: int) -> Sound:
         resampled = need("scipy.signal").resample_poly(waveform, rate // shared, file_rate // shared)
         waveform = np.ascontiguousarray(resampled, np.float32)
     return Sound(waveform, int(file_rate))
+
+
+def _possible(path: Path, rate: int) -> int:
+    if rate not in RATES:
+        raise DataError(
+            f"cannot read {path}: it says {rate:,} samples per second, where sounds have {RATES[0]:,} to {RATES[-1]:,}"
+        )
+    return rate
 
 
 def _reason(path: Path, error: Exception) -> str:
