@@ -26,7 +26,7 @@ COMMANDS = {
     "score": "Show how surprising each line or token of a text is.",
     "info": "Describe a run: model, corpus, best numbers.",
     "inspect": "Look into a run: gradients, spectra, behaviour, gates, costs.",
-    "export": "Write a run for other software: ONNX.",
+    "export": "Write a run for other software, or smaller.",
     "explain": "Say which engine path runs a cell, and why.",
     "doctor": "Check this machine: versions, engine, devices, memory, disk.",
     "bench": "Measure this machine: its peak, recurra and torch.nn.",
@@ -74,8 +74,21 @@ def commands() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 done, 1 a fault of ours, 2 the user's input, 130 interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line; return 0 done, 1 a fault of ours, 2 the user's input, 130 interrupted.
+
+    A process that still belongs to others ends here, with that status.
+    """
+    status = _run(list(sys.argv[1:] if arguments is None else arguments))
+    distributed = sys.modules.get("torch.distributed")
+    if status and distributed is not None and distributed.is_initialized():
+        # On the way out of Python, threads that still wait for the others would make it end by SIGABRT.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(given: list[str]) -> int:
     debug = "--debug" in given
     try:
         status = commands.main(given, prog_name="recurra", standalone_mode=False, obj=given)
