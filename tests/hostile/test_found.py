@@ -10,6 +10,7 @@ import pytest
 from mutations import survives
 from test_saved_data import saved
 
+from recurra.cli.train import _read_toml
 from recurra.data.examples import read_sound
 from recurra.data.series import SeriesData
 from recurra.decoding import automaton as automata
@@ -17,6 +18,7 @@ from recurra.decoding import probing
 from recurra.engine import parse_policy
 from recurra.errors import ConfigError, DataError, RecurraError, nearest
 from recurra.training import config_from_mapping
+from recurra.training.tally import NO_SUMS, check_counts
 
 
 def test_settings_without_those_that_must_be_there():
@@ -51,6 +53,20 @@ def test_a_long_pattern_is_tried_elsewhere(monkeypatch):
 
 def test_labels_of_any_type_are_named():
     assert "99" in nearest("y", ["x", 99])
+
+
+def test_settings_that_are_nested_without_end(tmp_path):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 3000)
+    with pytest.raises(ConfigError, match="recursion"):
+        _read_toml(str(tmp_path / "deep.toml"))
+
+
+def test_a_checkpoint_of_a_training_of_other_length():
+    sums = dict.fromkeys(NO_SUMS, 0)
+    values = {"epoch": 0, "batch": 1, "step": 1, "stale_epochs": 0, "best_loss": None, "sums": sums, "total_steps": 40}
+    check_counts(values, 40)
+    with pytest.raises(ValueError, match="of 40 steps, and the settings give 41"):
+        check_counts(values, 41)
 
 
 def test_patterns_that_were_tried_elsewhere_are_compiled_here():

@@ -35,6 +35,7 @@ SCHEMA = json.dumps(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @cases(20)
 @given(st.sampled_from(PATTERNS).flatmap(mutated_text) | st.text("()[]{}*+?|\\^$.,0123456789abc-", max_size=25))
 def test_a_pattern_is_read_or_refused(pattern):

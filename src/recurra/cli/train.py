@@ -277,7 +277,7 @@ def _read_toml(path: str) -> dict[str, Any]:
 
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the settings in {path}: {reason}") from error
     version = values.pop("format", FORMAT)

@@ -310,7 +310,7 @@ class Corpus:
             raise
         except OSError as error:
             raise CorpusError(f"{path} is no saved corpus: {error.strerror or error}; make it from its text") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise CorpusError(f"the corpus {path} is damaged: corpus.json; make it again from its text") from None
         store = None
         if "store" in about:

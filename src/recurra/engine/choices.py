@@ -98,7 +98,7 @@ def _read(text: str, name: str) -> tuple[Choice, ...]:
     try:
         rows: list[dict[str, Any]] = json.loads(text)
         return tuple(from_mapping(Choice, row) for row in rows)
-    except (ValueError, TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise EngineError(
             f"{name} is not a table of choices ({error}); remove it, or write it anew: recurra bench engine --tune"
         ) from None

@@ -36,6 +36,7 @@ def counts_of(trainer: Trainer) -> dict[str, Any]:
         **{name: getattr(trainer, name) for name in COUNTS},
         "best_loss": best if math.isfinite(best) else None,
         "stopped_early": trainer.stopped_early,
+        "total_steps": trainer.total_steps,
         "sums": trainer.sums,
     }
 
@@ -48,8 +49,10 @@ def restore_counts(trainer: Trainer, values: Mapping[str, Any]) -> None:
     trainer.sums = dict(values["sums"])
 
 
-def check_counts(values: Mapping[str, Any]) -> None:
-    """Raise ValueError for a checkpoint whose counters and sums are no numbers."""
+def check_counts(values: Mapping[str, Any], total_steps: int) -> None:
+    """Raise ValueError for a checkpoint whose counters and sums are no numbers, or of a training of other length."""
+    if (before := values.get("total_steps", total_steps)) != total_steps:
+        raise ValueError(f"it is of a training of {before} steps, and the settings give {total_steps:,}")
     wrong = [name for name in COUNTS if not (type(values[name]) is int and 0 <= values[name] < 2**62)]
     wrong += [name for name in NO_SUMS if type(values["sums"][name]) not in (int, float)]
     wrong += ["best_loss"] if type(values["best_loss"]) not in (int, float, type(None)) else []

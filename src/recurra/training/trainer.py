@@ -378,7 +378,7 @@ class Trainer:
             self.reporter.note(note)
         if "batch" not in generation.values:
             raise RunError(f"{self._run.path} was begun by an earlier recurra and cannot go on; start a new run")
-        check_counts(generation.values)
+        check_counts(generation.values, self.total_steps)
         self._put_back(generation)
         # They are written after the checkpoint that they are of, and may be missing.
         if self._uses_last:
