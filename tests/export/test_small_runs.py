@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from recurra.checkpoint import RunDirectory
 from recurra.engine.quantised import WEIGHTS, dequantise_all, quantise_all
 from recurra.errors import ConfigError, RunError
 from recurra.evaluation import evaluate
@@ -56,14 +57,14 @@ def test_damaged_scales_are_named(trained, tmp_path):
     folder = export_run(trained, "int8", tmp_path / "small").folder
     tensors = load_file(folder / "model.safetensors")
     del tensors["bias"], tensors["projection.scale"]
-    save_file(tensors, folder / "model.safetensors")
+    RunDirectory(folder).write_model(tensors)  # under a digest that is right
     for small in (True, False):
         with pytest.raises(
             RunError, match=r"model\.safetensors is damaged: the matrix 'projection' is int8, but the scales"
         ):
             Run.load(folder, small=small)
     tensors["projection"] = tensors["projection"].float()
-    save_file(tensors, folder / "model.safetensors")
+    RunDirectory(folder).write_model(tensors)  # under a digest that is right
     with pytest.raises(RunError, match="'bias' is nothing"):
         Run.load(folder, small=True)
 
