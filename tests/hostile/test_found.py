@@ -91,3 +91,13 @@ def test_rates_that_no_sound_has(tmp_path, rate):
     data[24:28] = rate.to_bytes(4, "little")
     (tmp_path / "a.wav").write_bytes(data)
     assert "samples per second" in str(survives(lambda: read_sound(tmp_path / "a.wav", 8000)))
+
+
+def test_a_sound_that_declares_more_samples_than_memory_holds(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "a.flac", np.zeros(2000), 8000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] |= 0x0F  # with the four bytes after it: how many samples there are
+    data[22:26] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.flac").write_bytes(data)
+    survives(lambda: read_sound(tmp_path / "a.flac", 8000))

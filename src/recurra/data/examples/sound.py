@@ -28,6 +28,9 @@ HIGHEST_RATE = 16_000
 RATES = range(1000, 768_001)
 """Samples per second that files may have; others come of damage, and bringing them to another takes all memory."""
 
+PIECE = 1 << 16
+"""Samples read at once."""
+
 
 class Sound(NamedTuple):
     """A waveform (N,) float32 in -1 … 1, and the samples per second that its file had."""
@@ -107,17 +110,22 @@ def read_sound(path: Path, rate: int) -> Sound:
     soundfile = need("soundfile")
     sound_rate(path)
     try:
-        samples, file_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            file_rate = int(file.samplerate)
+            # Piece by piece: how many samples there are is what the header says, and memory for so many need not be.
+            parts = []
+            while len(samples := file.read(PIECE, dtype="float32", always_2d=True)):
+                parts.append(samples.mean(axis=1, dtype=np.float32))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"cannot read {path}: {_reason(path, error)}") from None
-    if not len(samples):
+    if not parts:
         raise DataError(f"cannot read {path}: it has no samples")
-    waveform = samples.mean(axis=1, dtype=np.float32)
+    waveform = np.concatenate(parts)
     if file_rate != rate:
         shared = gcd(rate, file_rate)
         resampled = need("scipy.signal").resample_poly(waveform, rate // shared, file_rate // shared)
         waveform = np.ascontiguousarray(resampled, np.float32)
-    return Sound(waveform, int(file_rate))
+    return Sound(waveform, file_rate)
 
 
 def _possible(path: Path, rate: int) -> int:
