@@ -68,7 +68,9 @@ class Generations:
         for number in self._outdated():
             shutil.rmtree(self._path(number), ignore_errors=True)
 
-    def read(self, accept: Callable[[Mapping[str, Any]], bool] | None = None) -> tuple[Generation, list[str]]:
+    def read(
+        self, accept: Callable[[Mapping[str, Any]], bool] | None = None, *, cut: bool = True
+    ) -> tuple[Generation, list[str]]:
         """Return the newest generation that is whole, and a line for all that was not as it should be.
 
         Newer ones are removed, and the logs are cut back to what they were. A generation whose logs were damaged since
@@ -76,6 +78,7 @@ class Generations:
 
         Args:
             accept: says by its values whether a generation will do; by default all do.
+            cut: remove newer ones and cut the logs back; else all is left as it is, for who only reads along.
         Raises: RunError if no generation is whole.
         """
         notes: list[str] = []
@@ -87,13 +90,15 @@ class Generations:
                     continue
                 damage = self._damaged_logs(manifest)
                 if not damage:
-                    return self._take(number, manifest), notes
+                    return self._take(number, manifest, cut), notes
                 spoilt.append((number, manifest))
                 notes.append(f"{damage[0]}; going back to the checkpoint before it")
             except RunError as error:
                 notes.append(f"{error}; going back to the checkpoint before it")
         for number, manifest in spoilt[:1]:
-            generation = self._take(number, manifest)
+            generation = self._take(number, manifest, cut)
+            if not cut:
+                return generation, notes
             names = ", ".join(str(log) for log in self._set_aside(manifest))
             return generation, [f"{names}: lines were lost or damaged; what is left is set aside, and it begins anew"]
         damage = [f" ({notes[0].split('; going back')[0]})"] if notes else [""]
@@ -132,9 +137,11 @@ class Generations:
             return False
         return isinstance(values, dict) and values.get("lasting") is True
 
-    def _take(self, number: int, manifest: Mapping[str, Any]) -> Generation:
+    def _take(self, number: int, manifest: Mapping[str, Any], cut: bool) -> Generation:
         folder = self._path(number)
         found = Generation(read_tensors(folder / TENSORS), read_json(folder / VALUES))
+        if not cut:
+            return found
         self._clear()
         for newer in self.numbers():
             if newer > number:

@@ -12,7 +12,7 @@ from pathlib import Path
 from recurra.checkpoint.files import named_failures, sync
 from recurra.errors import RunError
 
-__all__ = ["MARKER", "is_unfinished", "making"]
+__all__ = ["MARKER", "is_being_made", "is_unfinished", "making"]
 
 MARKER = "unfinished"
 TEXT = b"This run directory is being made. If that was cut short, the same command makes it again.\n"
@@ -21,6 +21,18 @@ TEXT = b"This run directory is being made. If that was cut short, the same comma
 def is_unfinished(folder: Path) -> bool:
     """Whether the making of a run directory has begun and not ended."""
     return (folder / MARKER).is_file()
+
+
+def is_being_made(folder: Path) -> bool:
+    """Whether another process is making a run directory there, as far as its file system knows locks."""
+    try:
+        with (folder / MARKER).open("rb") as marker:
+            fcntl.flock(marker, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from recurra.checkpoint.files import append_text, file_digest, named_failures, write_atomically
 from recurra.checkpoint.generations import Generation, Generations
-from recurra.checkpoint.making import MARKER, is_unfinished, making
+from recurra.checkpoint.making import MARKER, is_being_made, is_unfinished, making
 from recurra.checkpoint.manifest import MANIFEST, check_file, describe_files, read_sealed, sealed, twin_of
 from recurra.checkpoint.weights import pack, read_weights
 from recurra.errors import RunError
@@ -103,6 +103,11 @@ class RunDirectory:
     def is_unfinished(self) -> bool:
         """Whether its making was cut short, or goes on."""
         return is_unfinished(self.path)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is there but what a making that was cut short has left."""
+        return not self.path.exists() or (self.is_unfinished and not is_being_made(self.path))
 
     @property
     def config_file(self) -> Path:
@@ -266,7 +271,7 @@ class RunDirectory:
         self._generations.write(generation)
 
     def read_generation(
-        self, accept: Callable[[Mapping[str, Any]], bool] | None = None
+        self, accept: Callable[[Mapping[str, Any]], bool] | None = None, *, cut: bool = True
     ) -> tuple[Generation, list[str]]:
         """Return the newest generation that is whole, and a line for all that was damaged.
 
@@ -274,9 +279,10 @@ class RunDirectory:
 
         Args:
             accept: says by its values whether a generation will do; by default all do.
+            cut: do that to newer ones and to the files; else all is left as it is, for who only reads along.
         Raises: RunError if none is whole.
         """
-        return self._generations.read(accept)
+        return self._generations.read(accept, cut=cut)
 
     def drop_newest_generation(self) -> None:
         """Remove the newest generation, unless it is the only one."""

@@ -50,6 +50,7 @@ def _write(run: Run, folder: Path, kind: str) -> dict[str, Any]:
     stored = quantise_all(tensors, kind, {name for name, _ in run.model.named_parameters()})
     directory = RunDirectory(folder)
     directory.write_config(as_mapping(run.config))
+    run.directory.verify()  # what is copied gets digests of its own
     copy_description(run, folder)
     for source in (run.directory.tokens, run.directory.examples):
         if source.is_dir():

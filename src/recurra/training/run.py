@@ -207,7 +207,7 @@ def draw_report(directory: RunDirectory) -> None:
 def free_path(path: Path) -> Path:
     """Return the path, or with the first number behind it that is free."""
     number, candidate = 2, path
-    while candidate.exists() and not RunDirectory(candidate).is_unfinished:
+    while not RunDirectory(candidate).is_free:
         candidate = path.with_name(f"{path.name}-{number}")
         number += 1
     return candidate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ __all__ = [
     "choose_device",
     "choose_threads",
     "fit_together",
+    "note_job",
     "run_of_job",
 ]
 
@@ -175,6 +175,12 @@ class SharedRun(RunDirectory):
         if self.processes.first:
             super().write_generation(generation)
 
+    def read_generation(
+        self, accept: Callable[[Mapping[str, Any]], bool] | None = None, *, cut: bool = True
+    ) -> tuple[Generation, list[str]]:
+        """Return the newest generation; only the first process removes and cuts what came after it."""
+        return super().read_generation(accept, cut=cut and self.processes.first)
+
     def drop_newest_generation(self) -> None:
         """Remove the newest generation, once, and let nobody go on before it is gone."""
         if self.processes.first:
@@ -209,9 +215,8 @@ def fit_together(
         try:
             found = run_of_job(job, out, finished=again)
             trainer = start() if found is None else Trainer.resume(found, cell=cell, processes=processes)
+            trainer.job = job
             path = trainer.prepare()
-            if job is not None:
-                _job_file(path).write_text(job, encoding="utf-8")
         except BaseException:
             processes.tell("")
             raise
@@ -224,7 +229,7 @@ def fit_together(
         trainer.prepare()
     run = trainer.fit()
     if job is not None and processes.first:
-        _job_file(run.path).write_text(job + FINISHED, encoding="utf-8")
+        note_job(run.path, job + FINISHED)
     return run
 
 
@@ -232,10 +237,7 @@ FINISHED = " finished"
 
 
 def run_of_job(job: str | None, out: str | Path | None, *, finished: bool) -> Path | None:
-    """Return the run that an earlier start of a job has made, the newest one; None if there is none.
-
-    What the job left without a checkpoint, killed while it set out, is removed.
-    """
+    """Return the run that an earlier start of a job has made, the newest one; None if there is none."""
     if job is None:
         return None
     files = [_job_file(Path(out))] if out is not None else list(Path("runs").glob("*/training/job"))
@@ -244,12 +246,15 @@ def run_of_job(job: str | None, out: str | Path | None, *, finished: bool) -> Pa
         said = file.read_text(encoding="utf-8") if file.is_file() else ""
         if said == job or (finished and said == job + FINISHED):
             found.append(file)
-    for file in sorted(found, key=lambda file: file.stat().st_mtime, reverse=True):
-        path = file.parent.parent
-        if any(entry.name.isdigit() for entry in file.parent.iterdir()):
-            return path
-        shutil.rmtree(path)
-    return None
+    found = [file for file in found if not RunDirectory(file.parent.parent).is_unfinished]
+    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
+    return None if newest is None else newest.parent.parent
+
+
+def note_job(run: Path, job: str | None) -> None:
+    """Let a run say which job made it, if one did."""
+    if job is not None:
+        _job_file(run).write_text(job, encoding="utf-8")
 
 
 def _job_file(run: Path) -> Path:

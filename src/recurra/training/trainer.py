@@ -17,6 +17,7 @@ from recurra.memory import naming_shortage
 from recurra.processes import ALONE, Processes
 from recurra.share import sharing
 from recurra.state import detach
+from recurra.training import together
 from recurra.training.averaging import WeightAverage
 from recurra.training.config import OptimizationConfig, Origin, RunConfig
 from recurra.training.interruption import Interruption
@@ -29,7 +30,6 @@ from recurra.training.snapshot import Learning
 from recurra.training.tally import NO_SUMS, as_row, check_counts, counts_of, restore_counts
 from recurra.training.task import Task, Validation
 from recurra.training.tasks import task_of
-from recurra.training.together import SharedRun, add_up, check_alike, check_rows, choose_device, choose_threads
 
 __all__ = ["Trainer"]
 
@@ -80,6 +80,7 @@ class Trainer:
         self.directory: RunDirectory | None = None
         self._interruption = Interruption(at_any_end=is_one_of_several())
         self._asked = (False, False)
+        self.job: str | None = None
         self._is_prepared = False
 
     @classmethod
@@ -96,7 +97,7 @@ class Trainer:
         Args:
             cell: repeats the name of a cell of the user's own, which allows it to be imported.
             processes: as for a new run; another number than before is allowed, too.
-        Raises: RunError if the directory is missing or damaged beyond its older checkpoint.
+        Raises: RunError if the directory is missing or damaged beyond all its checkpoints.
         """
         run = Run.load(path, cell=cell, weights=False)
         if not run.directory.training.is_dir():
@@ -112,7 +113,7 @@ class Trainer:
             reporter=reporter,
             processes=processes,
         )
-        trainer.directory = SharedRun.of(run.directory, processes)
+        trainer.directory = together.SharedRun.of(run.directory, processes)
         return trainer
 
     @property
@@ -136,7 +137,7 @@ class Trainer:
         with naming_shortage(lambda: advise(self)):
             if not self._is_prepared:
                 self.prepare()
-            check_alike(self.model, self.step, self.processes)
+            together.check_alike(self.model, self.step, self.processes)
             with self._interruption, self.reporter:
                 while not self._finished:
                     try:
@@ -161,13 +162,12 @@ class Trainer:
     def prepare(self) -> Path:
         """Make the run directory with its first checkpoint, or go back to where the run stands; return where it is."""
         config, processes = self.config, self.processes
-        check_rows(config.batch, processes)
-        choose_threads(config.threads, processes)
-        self.device = choose_device(config.device, processes)
+        together.check_rows(config.batch, processes)
+        together.choose_threads(config.threads, processes)
+        self.device = together.choose_device(config.device, processes)
         self.model.to(self.device).train()
         self.task.device = self.device
-        note = self.task.prepare(fresh=self.directory is None)
-        if note is not None:
+        if note := self.task.prepare(fresh=self.directory is None):
             self.reporter.note(note)
         config = self.config
         if not self.task.has_validation and (config.patience or config.schedule == "plateau"):
@@ -207,10 +207,11 @@ class Trainer:
             origin=self.origin,
         )
         with RunDirectory.making(path) as directory:
-            self.directory = SharedRun.of(directory, self.processes)
+            self.directory = together.SharedRun.of(directory, self.processes)
             if not self._weights_are_numbers:
                 raise Setback("a weight is not a number", 0)
             Run.describe(self.directory, config, self.task)
+            together.note_job(path, self.job)
             # without a carried state, which the others would have to give
             self._write_generation(self.recovery.moment(0))
 
@@ -259,7 +260,7 @@ class Trainer:
             loss, nats, state = self.task.objective(batch.to(self.device), self.state, progress)
             self.optimizer.zero_grad()
             loss.backward()
-        nats_value, *asked = add_up(self.model, self.processes, nats, *self._asks())
+        nats_value, *asked = together.add_up(self.model, self.processes, nats, *self._asks())
         self._asked = bool(asked[0]), bool(asked[1])
         norm_value = clip_gradients(self.model, self.config).item()
         self.recovery.check(self.step + 1, nats_value, norm_value)
@@ -327,8 +328,8 @@ class Trainer:
         self.stopped_early = bool(self.config.patience and self.stale_epochs >= self.config.patience)
         if self.stopped_early:
             self.reporter.note(f"stopped early: no better validation loss in {self.stale_epochs} epochs")
-        better = improved and score is not None
-        self._write_generation(self.recovery.moment(self.step, epoch_ended=True, better=better, first=first))
+        better = {"better": improved and score is not None, "first": first}
+        self._write_generation(self.recovery.moment(self.step, epoch_ended=True, **better))
 
     def validate(self) -> Validation | None:
         """Score the validation part by the protocol of the training, or return None where there is none."""
@@ -360,7 +361,7 @@ class Trainer:
     def _write_generation(self, moment: Moment = PASSING) -> None:
         values = {**counts_of(self), **self.recovery.as_values(moment, self.step)}
         if self._saved_step >= 0:
-            check_alike(self.model, self.step, self.processes)
+            together.check_alike(self.model, self.step, self.processes)
         self._run.write_generation(self.learning.capture(self.processes.all_rows(self.state), values))
         if self._uses_last:
             self._run.write_model(self.average.weights)
