@@ -53,9 +53,9 @@ def opened(store: Path) -> Corpus:
     return Corpus.build(DataConfig(source=str(store)))
 
 
-def outcome(path: Path) -> tuple[bytes, bytes]:
+def outcome(path: Path) -> tuple[bytes, dict[str, bytes]]:
     run = RunDirectory.open(path)
-    return run.metrics_file.read_bytes(), run.model_file.read_bytes()
+    return run.metrics_file.read_bytes(), {name: t.numpy().tobytes() for name, t in run.read_model().items()}
 
 
 def test_a_run_refers_to_its_store_and_learns_what_it_would_have(tmp_path: Path, store: Path) -> None:

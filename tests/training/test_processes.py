@@ -139,12 +139,16 @@ def test_a_run_of_the_same_job_is_found(tmp_path):
     assert run_of_job("this", run, finished=True) == run
 
 
-def test_what_a_job_left_without_a_checkpoint_is_removed(tmp_path):
+def test_what_a_job_left_in_the_making_is_made_again(tmp_path):
     run = tmp_path / "run"
     (run / "training").mkdir(parents=True)
     (run / "training" / "job").write_text("this")
+    (run / "unfinished").touch()
     assert run_of_job("this", run, finished=False) is None
-    assert not run.exists()
+    again = trainer("plain", run, epochs=1)
+    again.job = "this"
+    again.fit()
+    assert run_of_job("this", run, finished=False) == run
 
 
 def test_alone_a_batch_of_one_row_is_fine(tmp_path):
