@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.decoding.probing import MOST_SECONDS, can_compile
+from recurra.decoding.probing import MOST_SECONDS, MOST_STATES, can_compile
 from recurra.errors import ConfigError
 from recurra.libraries import need
 
@@ -51,16 +51,17 @@ def automaton_of_pattern(pattern: str, *, trailing_space: bool = False) -> Autom
     """
     library = need("outlines_core")
     body = body_of(pattern)
-    if _may_explode(PART.findall(body)) and not can_compile(body):
+    whole = f"(?:{body}){' ?' if trailing_space else ''}\\x00"
+    if _may_explode(PART.findall(body)) and not can_compile(whole):
         raise ConfigError(
-            f"the pattern {_short(pattern)} takes more than {MOST_SECONDS} s or 1 GiB to compile; "
-            f"repeat less behind * and +, or choose narrower classes"
+            f"the pattern {_short(pattern)} takes more than {MOST_SECONDS} s, 1 GiB or {MOST_STATES:,} states to "
+            f"compile; repeat less behind * and +, or choose narrower classes"
         )
     byte_tokens = library.Vocabulary(NOTHING, {bytes([byte]): [byte] for byte in range(256)})
     # By itself, as brackets that close what they did not open could make sense in others. Then with a zero character
     # behind it: the library gives up longer matches for shorter ones, and so there is no match but the whole.
     _compile(library, pattern, body, library.Vocabulary(NOTHING, {b"a": [0]}))
-    index = _compile(library, pattern, f"(?:{body}){' ?' if trailing_space else ''}\\x00", byte_tokens)
+    index = _compile(library, pattern, whole, byte_tokens)
     if index is None:
         raise ConfigError(f"the pattern {_short(pattern)} cannot be matched: after some beginnings nothing may follow")
     transitions, finals = index.get_transitions(), index.get_final_states()
