@@ -81,7 +81,7 @@ def measure_machine(processes: Processes) -> Machine:
     N, inputs, outputs = 1024, 384, 1536
     x, W, dz = torch.randn(N, inputs), torch.randn(outputs, inputs), torch.randn(N, outputs)
     flops = 6 * N * inputs * outputs / seconds(lambda: (x @ W.t(), dz @ W, dz.t() @ x), processes)
-    N, classes, width = 512, 8000, 192
+    classes, width = 2000, 128
     features = torch.randn(N, width, requires_grad=True)
     V = torch.randn(classes, width, requires_grad=True)
     targets = torch.randint(classes, (N,))
