@@ -19,6 +19,7 @@ from recurra.errors import RecurraError
 __all__ = ["cases", "mutated", "mutated_text", "survives"]
 
 LONGEST_S = 30.0
+"""Of CPU time: how busy the machine is says nothing about a reader."""
 MOST_BYTES = 3 * 2**30
 """Address space that a reader may take beside what the process has."""
 
@@ -127,17 +128,17 @@ def _limits() -> Iterator[None]:
     with open("/proc/self/statm", encoding="ascii") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, too_long)
-    faulthandler.dump_traceback_later(6 * LONGEST_S, exit=True)  # for what holds on to the interpreter
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    handler = signal.signal(signal.SIGPROF, too_long)
+    faulthandler.dump_traceback_later(20 * LONGEST_S, exit=True)  # for what holds on to the interpreter
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST_BYTES, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGPROF, handler)
 
 
 def _count() -> None:
