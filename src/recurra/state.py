@@ -22,6 +22,7 @@ __all__ = [
     "check_like",
     "detach",
     "digest",
+    "digest_tensors",
     "fork",
     "from_named",
     "load",
@@ -207,10 +208,15 @@ def load(path: str | os.PathLike[str], like: S) -> S:
 
 def digest(state: Any) -> str:
     """Return the sha256 of names, types, shapes and bits of all leaves, in hexadecimal."""
+    return digest_tensors(named_leaves(state))
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of names, types, shapes and bits of tensors in the order in which they come, in hexadecimal."""
     sha = hashlib.sha256()
-    for name, leaf in named_leaves(state).items():
-        sha.update(f"{name} {leaf.dtype} {tuple(leaf.shape)}\n".encode())
-        sha.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, tensor in tensors.items():
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 

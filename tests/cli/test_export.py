@@ -45,7 +45,7 @@ def test_json_and_lengths(cli, run, tmp_path):
         (["RUN", "--to", "onnx"], "Missing option '--out'"),
         (["RUN", "--out", "OUT"], "Missing option '--to'"),
         (["nowhere", "--to", "onnx", "--out", "OUT"], "nowhere"),
-        (["RUN", "--to", "onnx", "--out", "RUN"], "exists; give a folder that does not"),
+        (["RUN", "--to", "onnx", "--out", "RUN"], "exists already"),
         (["RUN", "--to", "onnx", "--out", "FILE/out"], "cannot write"),
     ],
 )

@@ -13,8 +13,8 @@ import pytest
 
 from recurra.data import Corpus, Tokens
 from recurra.data.shards import Shards
-from recurra.data.store import new_folder
 from recurra.errors import CorpusError
+from recurra.files import new_folder
 
 IDS = np.arange(1000) % 300
 
@@ -59,10 +59,10 @@ def test_an_existing_folder_is_never_overwritten(store: Path) -> None:
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"No space left on device; nothing was half-written"):  # noqa: PT012, SIM117
-        with new_folder(tmp_path / "store") as scratch:
+        with new_folder(tmp_path / "store", CorpusError) as scratch:
             (scratch / "00000.bin").write_bytes(b"part")
             raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "store"):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "store", CorpusError):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 

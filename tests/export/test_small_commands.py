@@ -60,7 +60,7 @@ def test_wrong_input_is_one_line(trained, forms, said, tmp_path):
     out = tmp_path / "out"
     wrong = {
         ("export", trained.path, "--to", "int4", "--out", out): "'int4' is not one of",
-        ("export", trained.path, "--to", "int8", "--out", forms): "exists; give a folder that does not",
+        ("export", trained.path, "--to", "int8", "--out", forms): "exists already",
         ("export", trained.path, "--to", "int8", "--lengths", "--out", out): "--lengths means nothing to --to int8",
         ("export", forms / "int8", "--to", "bf16", "--out", out): "holds weights in int8 already",
         ("export", tmp_path / "no", "--to", "hf", "--out", out): "there is no run directory",

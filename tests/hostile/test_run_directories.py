@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def original(task: str, name: str) -> bytes:
     return (max(whole_run(task).glob(name)) if "*" in name else whole_run(task) / name).read_bytes()
 
 
-@pytest.mark.parametrize(("task", "name"), CASES, ids=str)
-def test_damage_is_noticed_in_one_line(task, name):
+def bears(task: str, name: str, *steps: Callable[[Path], object]) -> None:
+    """Damage a file of a run in many ways, and follow each with some steps that must survive it."""
     whole = original(task, name)
 
     @cases(2)
@@ -109,26 +110,19 @@ def test_damage_is_noticed_in_one_line(task, name):
         data = choose.draw(mutated(whole))
         with tempfile.TemporaryDirectory() as folder:
             copy = damaged_copy(task, name, data, folder)
-            survives(lambda: read_all(copy))
-            survives(lambda: resume(copy))
+            for step in steps:
+                survives(lambda step=step: step(copy))
 
     check()
+
+
+@pytest.mark.parametrize(("task", "name"), CASES, ids=str)
+def test_damage_is_noticed_in_one_line(task, name):
+    bears(task, name, read_all, resume)
 
 
 @pytest.mark.parametrize(
     ("task", "name"), [c for c in CASES if "manifest" not in c[1] and "model" not in c[1]], ids=str
 )
 def test_damage_under_digests_that_were_made_for_it_is_borne(task, name):
-    whole = original(task, name)
-
-    @cases(2)
-    @given(st.data())
-    def check(choose):
-        data = choose.draw(mutated(whole))
-        with tempfile.TemporaryDirectory() as folder:
-            copy = damaged_copy(task, name, data, folder)
-            survives(lambda: reseal(copy))
-            survives(lambda: read_all(copy))
-            survives(lambda: resume(copy))
-
-    check()
+    bears(task, name, reseal, read_all, resume)

@@ -32,6 +32,7 @@ CASES = {
     "checkpointed": ("lm", {**NOISE, "zoneout": 0.0}, {"backprop": "checkpointed:100KB:64", "epochs": 1}),
     "clipped": ("lm", {"attention_window": 5}, {"clip": 0.05, "clip_value": 0.02, "average": 0.9, "epochs": 1}),
     "plateau": ("lm", {"layers": 2}, {"schedule": "plateau", "patience": 1, "unfreeze": 0.5, "layer_decay": 2.0}),
+    "setback": ("lm", {"cell": "rnn-relu"}, {"optimizer": "sgd", "lr": 30.0, "clip": 0.0, "epochs": 1}),
     "classify": ("classify", {"word_dropout": 0.2, "dropout": 0.3, "pooling": "attention"}, {"average": 0.9}),
     "tag": ("tag", {"bidirectional": True, "weight_drop": 0.2}, {"backprop": "checkpointed:1MB"}),
     "translate": ("translate", {"attention": "dot", "dropout": 0.2, "label_smoothing": 0.1}, {"sampling": 0.6}),
@@ -53,9 +54,14 @@ class Curve(Reporter):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def examples(task):
+def sentences(count):
     random = np.random.default_rng(0)
-    texts = [" ".join(random.choice(WORDS, random.integers(2, 7))) for _ in range(45)]
+    return [" ".join(random.choice(WORDS, random.integers(2, 7))) for _ in range(count)]
+
+
+def examples(task, count=45):
+    texts = sentences(count)
+    random = np.random.default_rng(1)
     if task == "classify":
         return Examples(texts, ["animal" if "dog" in text or "cat" in text else "other" for text in texts])
     if task == "tag":
@@ -63,7 +69,7 @@ def examples(task):
         return Examples(words, [["colour" if word in WORDS[:3] else "-" for word in each] for each in words])
     if task == "translate":
         return Examples(texts, [" ".join(reversed(text.split())) for text in texts])
-    pictures = [random.integers(0, 255, (8, 8), dtype=np.uint8) for _ in range(45)]
+    pictures = [random.integers(0, 255, (8, 8), dtype=np.uint8) for _ in range(count)]
     return Examples(pictures, ["bright" if picture.mean() > 127 else "rather dark" for picture in pictures])
 
 

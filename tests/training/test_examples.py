@@ -6,12 +6,11 @@ import signal
 import numpy as np
 import pytest
 import torch
+from several import examples, sentences
 
 from recurra.data import Dataset, Examples
 from recurra.errors import ConfigError
 from recurra.training import TASKS, ExamplesConfig, Reporter, Run, Trainer, config_from_mapping
-
-WORDS = ("red", "green", "blue", "dog", "cat", "bird", "runs", "sleeps", "sings")
 
 
 class StopAt(Reporter):
@@ -25,27 +24,8 @@ class StopAt(Reporter):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def sentences(count):
-    random = np.random.default_rng(0)
-    return [" ".join(random.choice(WORDS, random.integers(2, 7))) for _ in range(count)]
-
-
-def examples(task):
-    texts = sentences(40)
-    random = np.random.default_rng(1)
-    if task == "classify":
-        return Examples(texts, ["animal" if "dog" in text or "cat" in text else "other" for text in texts])
-    if task == "tag":
-        words = [text.split() for text in texts]
-        return Examples(words, [["colour" if word in WORDS[:3] else "-" for word in each] for each in words])
-    if task == "translate":
-        return Examples(texts, [" ".join(reversed(text.split())) for text in texts])
-    pictures = [random.integers(0, 255, (8, 8), dtype=np.uint8) for _ in range(40)]
-    return Examples(pictures, ["bright" if picture.mean() > 127 else "rather dark" for picture in pictures])
-
-
 def dataset(task):
-    return Dataset.from_examples(examples(task), task=task, name=task)
+    return Dataset.from_examples(examples(task, 40), task=task, name=task)
 
 
 def trainer(task, out, *, reporter=None, model=None, **settings):
@@ -140,9 +120,9 @@ def test_model_and_examples_must_belong_together(tmp_path):
     model = TASKS["classify"].model_class(data.input, data.target, hidden=4)
     with pytest.raises(ConfigError, match="built for other examples"):
         Trainer(model, other, out=tmp_path / "run")
-    few = Dataset.from_examples(Examples(sentences(40)[:20], examples("classify").targets[:20]), task="classify")
+    few = Dataset.from_examples(Examples(sentences(40)[:20], examples("classify", 40).targets[:20]), task="classify")
     extended = Dataset.from_examples(
-        Examples(["quite other words", *sentences(40)], ["other", *examples("classify").targets]), task="classify"
+        Examples(["quite other words", *sentences(40)], ["other", *examples("classify", 40).targets]), task="classify"
     )
     for one, another in ((few, extended), (extended, few)):
         with pytest.raises(ConfigError, match="built for other examples"):

@@ -45,8 +45,20 @@ def test_two_processes_train_as_one(case, two, tmp_path):
     assert_same(one, two.ask(train, case, tmp_path / "two")[0], ROUNDING[torch.float64])
 
 
+def test_what_goes_wrong_is_told_once_and_alike(two, tmp_path):
+    *_, alone = train(ALONE, "setback", tmp_path / "one")
+    *_, together = two.ask(train, "setback", tmp_path / "two")[0]
+    told = [[row["setback"] for row in rows if "setback" in row] for rows in (alone, together)]
+    assert len(told[0]) == len(told[1]) > 0
+    for one, several in zip(*told, strict=True):
+        assert [one[name] for name in ("step", "back_to", "lr_factor")] == [
+            several[name] for name in ("step", "back_to", "lr_factor")
+        ]
+    assert [row["step"] for row in alone] == [row["step"] for row in together]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "setback"])  # which grows without bounds
 @pytest.mark.parametrize("size", ["two", "four"])
 def test_every_kind_of_training(case, size, request, tmp_path):
     one = train(ALONE, case, tmp_path / "one")

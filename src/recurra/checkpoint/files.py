@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from recurra.errors import RecurraError, RunError
+from recurra.files import write_synced
 
 __all__ = [
     "append_text",
-    "file_digest",
     "named_failures",
     "read_json",
-    "sync",
     "understood",
     "write_atomically",
-    "write_synced",
 ]
 
 
@@ -53,19 +50,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     scratch = path.with_name(path.name + ".tmp")
     with named_failures(path):
         try:
-            write_synced(scratch, data)
+            write_synced(scratch, [data])
             os.replace(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and force it to the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def append_text(path: Path, text: str) -> None:
@@ -78,21 +67,6 @@ def append_text(path: Path, text: str) -> None:
         except OSError:
             os.truncate(path, size)
             raise
-
-
-def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

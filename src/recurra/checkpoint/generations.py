@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.checkpoint.files import named_failures, read_json, sync, write_synced
+from recurra.checkpoint.files import named_failures, read_json
 from recurra.checkpoint.manifest import MANIFEST, check_file, describe_files, read_sealed, sealed
 from recurra.checkpoint.weights import pack, read_tensors
 from recurra.errors import RunError
+from recurra.files import sync, write_synced
 
 __all__ = ["Generation", "Generations"]
 
@@ -56,9 +57,9 @@ class Generations:
             try:
                 self._clear()
                 scratch.mkdir(parents=True)
-                write_synced(scratch / TENSORS, pack(generation.tensors))
-                write_synced(scratch / VALUES, json.dumps(dict(generation.values)).encode())
-                write_synced(scratch / MANIFEST, sealed(self._describe(scratch)))
+                write_synced(scratch / TENSORS, [pack(generation.tensors)])
+                write_synced(scratch / VALUES, [json.dumps(dict(generation.values)).encode()])
+                write_synced(scratch / MANIFEST, [sealed(self._describe(scratch))])
                 sync(scratch)
                 os.rename(scratch, folder)
                 sync(self.folder)

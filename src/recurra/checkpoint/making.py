@@ -9,8 +9,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from recurra.checkpoint.files import named_failures, sync
+from recurra.checkpoint.files import named_failures
 from recurra.errors import RunError
+from recurra.files import sync
 
 __all__ = ["MARKER", "is_being_made", "is_unfinished", "making"]
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recurra.checkpoint.files import file_digest, read_json
+from recurra.checkpoint.files import read_json
 from recurra.errors import RunError
+from recurra.files import file_digest
 
 __all__ = ["MANIFEST", "check_file", "describe_files", "read_sealed", "sealed", "twin_of"]
 

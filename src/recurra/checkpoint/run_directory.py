@@ -29,12 +29,13 @@ from typing import Any, Self
 import tomli_w
 from torch import Tensor
 
-from recurra.checkpoint.files import append_text, file_digest, named_failures, write_atomically
+from recurra.checkpoint.files import append_text, named_failures, write_atomically
 from recurra.checkpoint.generations import Generation, Generations
 from recurra.checkpoint.making import MARKER, is_being_made, is_unfinished, making
 from recurra.checkpoint.manifest import MANIFEST, check_file, describe_files, read_sealed, sealed, twin_of
 from recurra.checkpoint.weights import pack, read_weights
 from recurra.errors import RunError
+from recurra.files import file_digest
 
 __all__ = ["FORMAT", "RunDirectory"]
 

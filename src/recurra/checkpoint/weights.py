@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from recurra.errors import RunError
+from recurra.state import digest_tensors
 
-__all__ = ["digest_of", "pack", "read_tensors", "read_weights"]
+__all__ = ["pack", "read_tensors", "read_weights"]
 
 NOTE = "recurra"
 """The one entry of the header's metadata: several would come in any order, and the same tensors give other bytes."""
@@ -27,7 +26,7 @@ def pack(tensors: Mapping[str, Tensor], *, run: str | None = None, seal: bool = 
         seal: note that, and the digest of the tensors, in the header.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return save(plain, {NOTE: f"sha256 {digest_of(plain)} run {run}"} if seal else None)
+    return save(plain, {NOTE: f"sha256 {_digest(plain)} run {run}"} if seal else None)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -54,21 +53,15 @@ def read_weights(path: Path, *, run: str | None = None) -> dict[str, Tensor]:
         raise RunError(f"cannot read {path}: {_reason(path, error)}") from error
     if note is not None or run is not None:
         digest, _, owner = (note or "").removeprefix("sha256 ").partition(" run ")
-        if digest != digest_of(tensors):
+        if digest != _digest(tensors):
             raise RunError(f"{path} is damaged: its digest is not that of its tensors")
         if owner != str(run):
             raise RunError(f"{path} belongs to another run")
     return tensors
 
 
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of names, types, shapes and bits of tensors on the CPU, in hexadecimal."""
-    sha = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    return digest_tensors(dict(sorted(tensors.items())))
 
 
 def _reason(path: Path, error: Exception) -> str:

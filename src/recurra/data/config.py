@@ -10,10 +10,27 @@ from recurra.data import counting
 from recurra.data.tokenizers import KINDS
 from recurra.errors import ConfigError
 
-__all__ = ["BUILT_IN", "DataConfig"]
+__all__ = ["BUILT_IN", "DataConfig", "check_vocabulary", "share_or_path"]
 
 BUILT_IN = (counting.NAME,)
 MAX_VOCAB = 1_000_000
+
+
+def share_or_path(valid: float | str) -> float | str:
+    """Return the share that a setting ``valid`` says, or else the name of a file. Raises: ConfigError for no share."""
+    with contextlib.suppress(ValueError):
+        valid = float(valid)
+    if isinstance(valid, float) and not 0 <= valid < 1:
+        raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {valid}")
+    return valid
+
+
+def check_vocabulary(tokenizer: str | None, vocab: int | None) -> None:
+    """Raise ConfigError for a kind of tokenizer, or a number of tokens, that there is not."""
+    check_choice(KINDS, tokenizer=tokenizer)
+    check_at_least(2, vocab=vocab)
+    if vocab is not None and vocab > MAX_VOCAB:
+        raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {vocab:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +61,9 @@ class DataConfig:
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.valid, int | str):
-            with contextlib.suppress(ValueError):  # otherwise it is the name of a file
-                object.__setattr__(self, "valid", float(self.valid))
-        check_choice(KINDS, tokenizer=self.tokenizer)
-        check_at_least(2, vocab=self.vocab)
-        if self.vocab is not None and self.vocab > MAX_VOCAB:
-            raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
-        if isinstance(self.valid, float) and not 0 <= self.valid < 1:
-            raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
+        if self.valid is not None:
+            object.__setattr__(self, "valid", share_or_path(self.valid))
+        check_vocabulary(self.tokenizer, self.vocab)
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"'balance' is at least 0 and at most 1, not {self.balance}")
         given = {"input": self.input is not None, "balance": self.balance > 0, "skip_bad": self.skip_bad}

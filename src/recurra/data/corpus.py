@@ -16,11 +16,12 @@ from recurra.data import counting, labelled
 from recurra.data.config import BUILT_IN, DataConfig
 from recurra.data.examples.examples import Examples
 from recurra.data.examples.tables import Columns
-from recurra.data.store import FORMAT, Tokens, new_folder
+from recurra.data.store import FORMAT, Tokens
 from recurra.data.stored import Store, is_store
 from recurra.data.text import Documents, Text, check_unicode, read_documents, split_documents
 from recurra.data.tokenizers import Tokenizer, build_tokenizer, check_seen, load_tokenizer, with_labels
 from recurra.errors import ConfigError, CorpusError
+from recurra.files import new_folder
 
 __all__ = ["Corpus"]
 
@@ -277,7 +278,7 @@ class Corpus:
 
         Raises: CorpusError if the folder exists or cannot be written.
         """
-        with new_folder(folder) as scratch:
+        with new_folder(folder, CorpusError) as scratch:
             if self.store is not None:
                 about = {"version": FORMAT, "name": self.name, "config": as_mapping(self.config), "notes": []}
                 text = json.dumps({**about, "store": self.store.as_mapping()}, indent=1)

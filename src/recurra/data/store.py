@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from numpy.typing import NDArray
 from recurra.data.shards import Shards
 from recurra.data.store_index import FORMAT, Index, Part, dtype_for, map_documents, map_shard, read_index, write_part
 from recurra.errors import CorpusError
+from recurra.files import new_folder
 
-__all__ = ["FORMAT", "Tokens", "new_folder"]
+__all__ = ["FORMAT", "Tokens"]
 
 Positions = NDArray[np.int64]
 
@@ -120,7 +119,7 @@ class Tokens:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a store; the folder appears whole or not at all. Raises: CorpusError if it exists or is refused."""
-        with new_folder(folder) as scratch:
+        with new_folder(folder, CorpusError) as scratch:
             self.write(scratch)
 
     def write(self, folder: Path) -> None:
@@ -144,24 +143,3 @@ class Tokens:
             for number in range(len(index.shards)):
                 map_shard(path, index, number, verify=True)
         return cls(shards, map_documents(path, index, verify=verify), index.num_chars, index.labelled)
-
-
-@contextlib.contextmanager
-def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` and rename it at the end; an exception leaves nothing behind.
-
-    Raises: CorpusError if `folder` exists, or the system refuses: a full disk, a missing permission.
-    """
-    target = Path(folder)
-    if target.exists():
-        raise CorpusError(f"{target} exists already; remove it or choose another name")
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.mkdir()
-        yield scratch
-        os.rename(scratch, target)
-    except OSError as error:
-        raise CorpusError(f"cannot write {target}: {error.strerror or error}; nothing was half-written") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

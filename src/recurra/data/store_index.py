@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from recurra.data.shards import Shards
 from recurra.errors import CorpusError
+from recurra.files import write_synced
 
 __all__ = [
     "DOCUMENTS",
@@ -32,7 +32,6 @@ __all__ = [
     "map_shard",
     "read_index",
     "write_part",
-    "write_synced",
 ]
 
 FORMAT = 2
@@ -80,18 +79,6 @@ class Part(NamedTuple):
 def dtype_for(vocab: int) -> np.dtype[Any]:
     """Return the narrowest type for ids below `vocab`."""
     return next(dtype for dtype in map(np.dtype, DTYPES) if vocab <= np.iinfo(dtype).max + 1)
-
-
-def write_synced(path: Path, pieces: Iterable[Any]) -> str:
-    """Write buffers one after the other, force them to the disk, and return their sha256."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-            digest.update(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
 
 
 def write_part(folder: Path, part: Part) -> None:

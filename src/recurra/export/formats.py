@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recurra.checkpoint import named_failures
-from recurra.checkpoint.files import sync
 from recurra.config import check_choice
 from recurra.errors import RunError
+from recurra.files import new_folder
 from recurra.training import Run
 
-__all__ = ["FORMATS", "Exported", "Format", "export_run", "new_folder"]
+__all__ = ["FORMATS", "Exported", "Format", "export_run"]
 
 
 class Exported(NamedTuple):
@@ -76,37 +71,6 @@ def export_run(run: Run, to: str, out: str | Path, **options: Any) -> Exported:
     """
     check_choice(FORMATS, to=to)
     out = Path(out)
-    with new_folder(out) as scratch:
+    with new_folder(out, RunError) as scratch:
         facts = FORMATS[to].load()(run, scratch, **options)
     return Exported(out, {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.is_file()}, facts)
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path` when the block ends well, and is gone when it does not.
-
-    Raises: RunError if there is something at `path`, or it cannot be written.
-    """
-    if path.exists() or path.is_symlink():
-        raise RunError(f"{path} exists; give a folder that does not, as nothing is overwritten")
-    with named_failures(path):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
-    try:
-        with named_failures(path):
-            yield scratch
-            for file in scratch.rglob("*"):
-                sync(file)
-            scratch.chmod(0o777 & ~_umask())
-            os.rename(scratch, path)
-            sync(path.absolute().parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    """Return which permissions new files lack: a folder of `tempfile` has fewer than others."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -13,10 +13,9 @@ from torch import Tensor
 from recurra.config import check_at_least, check_probability
 from recurra.errors import ConfigError
 from recurra.models.config import choose_config
-from recurra.models.reading import Reading
+from recurra.models.reading import Reading, Wrapped
 
 if TYPE_CHECKING:
-    from recurra.data import Tokenizer
     from recurra.models.language_model import LanguageModel
 
 __all__ = ["Cache", "CacheConfig", "CacheState", "CachedLanguageModel", "CachedState"]
@@ -117,7 +116,7 @@ class Cache:
         return reading._replace(mix=window.mix), CacheState(features[:, T:], words[:, T:], seen[-1])
 
 
-class CachedLanguageModel:
+class CachedLanguageModel(Wrapped):
     """A language model behind a cache: evaluated, scored with and written with as the model itself.
 
     Its state is a `CachedState`: reset, selected and saved like any other. It has no parameters of its own and follows
@@ -129,18 +128,8 @@ class CachedLanguageModel:
     """
 
     def __init__(self, model: LanguageModel, config: CacheConfig | None = None, **settings: Any) -> None:
-        self.model = model
+        super().__init__(model)
         self.cache = Cache(choose_config(CacheConfig, config, settings))
-
-    @property
-    def vocabulary(self) -> Tokenizer:
-        """The tokenizer."""
-        return self.model.vocabulary
-
-    @property
-    def bias(self) -> Tensor:
-        """The output layer's, whose device is the model's."""
-        return self.model.bias
 
     @property
     def training(self) -> bool:
@@ -179,12 +168,6 @@ class CachedLanguageModel:
     def step(self, token: Tensor, state: CachedState) -> tuple[Tensor, CachedState]:
         """Read one token per row: token (B,) int64 and B rows -> scores (B, V), next state."""
         return self.prefill(token.unsqueeze(0), state)
-
-    def generate(self, prompt: str = "", **settings: Any) -> str:
-        """Continue a prompt; as `LanguageModel.generate`."""
-        from recurra.models.generation import generate_text
-
-        return "".join(generate_text(self, prompt, **settings))
 
 
 class _Window:

@@ -14,11 +14,10 @@ from recurra.engine.products import multiply
 from recurra.engine.quantised import split
 from recurra.engine.stepper import CellStepper
 from recurra.errors import ConfigError
-from recurra.models.reading import Reading
+from recurra.models.reading import Reading, Wrapped
 from recurra.models.stepping import StepOfModel
 
 if TYPE_CHECKING:
-    from recurra.data import Tokenizer
     from recurra.models.language_model import LanguageModel
 
 __all__ = ["QuantisedLanguageModel"]
@@ -27,7 +26,7 @@ AT_ONCE = 2**20
 """Weights of the output layer that are float32 at one time, 4 MiB."""
 
 
-class QuantisedLanguageModel:
+class QuantisedLanguageModel(Wrapped):
     """A language model in few bytes: evaluated, scored with and written with as the model itself.
 
     It computes what the model with the dequantised weights computes, up to rounding. A step reads the bytes where they
@@ -44,23 +43,13 @@ class QuantisedLanguageModel:
         plain, self._small = split(stored)
         if not self._small:
             raise ConfigError("none of the weights is quantised, so there is nothing to save; use the model itself")
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(model.eval().requires_grad_(False))
         self._parameters = dict(model.named_parameters())
         self._lock = threading.RLock()
         self._kept = set[str]()
         self._fall_asleep(self._small)
         model.load_state_dict(plain, strict=False)
         self._step = CellStepper(StepOfModel(model), {f"model.{name}": small for name, small in self._small.items()})
-
-    @property
-    def vocabulary(self) -> Tokenizer:
-        """The tokenizer."""
-        return self.model.vocabulary
-
-    @property
-    def bias(self) -> Tensor:
-        """The output layer's, whose device is the model's."""
-        return self.model.bias
 
     @property
     def output_size(self) -> int:
@@ -128,12 +117,6 @@ class QuantisedLanguageModel:
             piece = slice(start, start + pieces)
             multiply(rows, small.channels(piece).dequantise(), bias[piece], out=logits[:, piece])
         return logits.view(*features.shape[:-1], len(bias))
-
-    def generate(self, prompt: str = "", **settings: Any) -> str:
-        """Continue a prompt; as `LanguageModel.generate`."""
-        from recurra.models.generation import generate_text
-
-        return "".join(generate_text(self, prompt, **settings))
 
     def _embed(self, tokens: Tensor) -> Tensor:
         small = self._small.get("embedding.weight")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from recurra.data import Tokenizer
+    from recurra.models.language_model import LanguageModel
 
-__all__ = ["Reader", "Reading"]
+__all__ = ["Reader", "Reading", "Wrapped"]
 
 
 class Reading(NamedTuple):
@@ -67,3 +68,30 @@ class Reader(Protocol):
 
     def step(self, token: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Read one token per row: token (B,) int64 and B rows -> logits (B, V), next state."""
+
+
+class Wrapped(Reader):
+    """A language model behind something: what is the model's own.
+
+    Args:
+        model: shared, not copied.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+
+    @property
+    def vocabulary(self) -> Tokenizer:
+        """The tokenizer."""
+        return self.model.vocabulary
+
+    @property
+    def bias(self) -> Tensor:
+        """The output layer's, whose device is the model's."""
+        return self.model.bias
+
+    def generate(self, prompt: str = "", **settings: Any) -> str:
+        """Continue a prompt; as `LanguageModel.generate`."""
+        from recurra.models.generation import generate_text
+
+        return "".join(generate_text(self, prompt, **settings))

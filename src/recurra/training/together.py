@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from recurra.checkpoint import Generation, RunDirectory
 from recurra.errors import ConfigError, ProcessError, RunError
 from recurra.processes import ALONE, Processes
+from recurra.state import digest_tensors
 
 if TYPE_CHECKING:
     from recurra.training.run import Run
@@ -35,6 +35,8 @@ __all__ = [
 
 PATIENCE_S = 15.0
 """How long a run directory may take to be seen on another machine."""
+FINISHED = " finished"
+"""What a run says behind the name of a job that is done."""
 
 
 class FollowedError(ProcessError):
@@ -49,9 +51,9 @@ def add_up(model: nn.Module, processes: Processes, *numbers: float | Tensor) -> 
 
     Returns: the sums of the numbers.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
     if not processes.several:
         return [float(number) for number in numbers]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     like = parameters[0]
     dtype = like.dtype if like.dtype == torch.float64 else torch.float32
     has = [0.0 if p.grad is None else 1.0 for p in parameters]
@@ -107,10 +109,8 @@ def check_alike(model: nn.Module, step: int, processes: Processes) -> None:
     """Raise ProcessError unless all processes are at the same step with the same weights, bit for bit."""
     if not processes.several:
         return
-    sha = hashlib.sha256(str(step).encode())
-    for tensor in model.state_dict().values():
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    found = processes.gather(torch.tensor([int.from_bytes(sha.digest()[:7], "big")])).flatten().tolist()
+    digest = digest_tensors({"step": torch.tensor(step), **model.state_dict()})
+    found = processes.gather(torch.tensor([int(digest[:14], 16)])).flatten().tolist()
     if others := [rank for rank, value in enumerate(found) if value != found[0]]:
         raise ProcessError(
             f"at step {step} process {others[0]} of {processes.size} has other weights than the first; do all machines "
@@ -231,9 +231,6 @@ def fit_together(
     if job is not None and processes.first:
         note_job(run.path, job + FINISHED)
     return run
-
-
-FINISHED = " finished"
 
 
 def run_of_job(job: str | None, out: str | Path | None, *, finished: bool) -> Path | None:

@@ -287,7 +287,7 @@ def test_a_graph_that_does_something_else_is_not_written(tmp_path):
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
-    with pytest.raises(RunError, match="exists; give a folder that does not"):
+    with pytest.raises(RunError, match="exists already"):
         to_onnx(make_cell("lstm", I, H), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 

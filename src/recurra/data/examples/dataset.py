@@ -21,8 +21,8 @@ from recurra.data.examples.splitting import count_shared, split_examples
 from recurra.data.examples.store import load_examples, save_examples
 from recurra.data.examples.streams import BucketStream, Encoded, encode
 from recurra.data.examples.targets import Labels, StepLabels, Target, TextTarget
-from recurra.data.store import new_folder
-from recurra.errors import ConfigError, DataError, RecurraError
+from recurra.errors import ConfigError, CorpusError, DataError, RecurraError
+from recurra.files import new_folder
 
 __all__ = ["Dataset"]
 
@@ -160,7 +160,7 @@ class Dataset:
 
         Raises: CorpusError if the folder exists or cannot be written.
         """
-        with new_folder(folder) as scratch:
+        with new_folder(folder, CorpusError) as scratch:
             save_formats(scratch, self.input, self.target)
             for part, examples in (("train", self.train), ("valid", self.valid)):
                 (scratch / part).mkdir()

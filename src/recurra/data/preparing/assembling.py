@@ -15,9 +15,10 @@ from recurra.data.config import DataConfig
 from recurra.data.preparing.folder import plan_digest
 from recurra.data.preparing.work import PARTS, Work
 from recurra.data.preparing.writing import Finished, write_file
-from recurra.data.store_index import DOCUMENTS, FORMAT, INDEX, Entry, Index, dtype_for, index_bytes, write_synced
+from recurra.data.store_index import DOCUMENTS, FORMAT, INDEX, Entry, Index, dtype_for, index_bytes
 from recurra.data.tokenizers import Unseen
 from recurra.errors import CorpusError
+from recurra.files import write_synced
 
 __all__ = ["assemble"]
 

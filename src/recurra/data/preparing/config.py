@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 
-from recurra.config import check_at_least, check_choice
-from recurra.data.config import MAX_VOCAB
-from recurra.data.tokenizers import KINDS
+from recurra.config import check_at_least
+from recurra.data.config import check_vocabulary, share_or_path
 from recurra.errors import ConfigError
 
 __all__ = ["PrepareConfig"]
@@ -36,16 +34,9 @@ class PrepareConfig:
     shard_tokens: int = SHARD_TOKENS
 
     def __post_init__(self) -> None:
-        if isinstance(self.valid, int | str):
-            with contextlib.suppress(ValueError):  # otherwise it is the name of a file
-                object.__setattr__(self, "valid", float(self.valid))
-        check_choice(KINDS, tokenizer=self.tokenizer)
-        check_at_least(2, vocab=self.vocab)
+        object.__setattr__(self, "valid", share_or_path(self.valid))
+        check_vocabulary(self.tokenizer, self.vocab)
         check_at_least(1, shard_tokens=self.shard_tokens)
-        if self.vocab is not None and self.vocab > MAX_VOCAB:
-            raise ConfigError(f"'vocab' must be at most {MAX_VOCAB:,}, not {self.vocab:,}")
-        if isinstance(self.valid, float) and not 0 <= self.valid < 1:
-            raise ConfigError(f"'valid' is a fraction, at least 0 and below 1, or a file, not {self.valid}")
         if self.tokenizer == "byte" and self.vocab is not None:
             raise ConfigError(
                 f"'vocab' has no meaning for the 256 bytes; leave out {self.vocab}, or take --tokenizer bpe"

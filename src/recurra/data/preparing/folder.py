@@ -21,6 +21,7 @@ from recurra.data.preparing.work import PARTS, Plan, Work
 from recurra.data.preparing.writing import write_file
 from recurra.data.tokenizers import Tokenizer, load_tokenizer
 from recurra.errors import CorpusError
+from recurra.files import sync
 
 __all__ = ["Preparation", "finished", "given_vocabulary", "plan", "plan_digest"]
 
@@ -150,15 +151,7 @@ class Preparation:
     def finish(self) -> None:
         """Give the store its name, and remove all else."""
         for path in (*(self.work.store / part for part in PARTS), self.work.store):
-            _sync(path)
+            sync(path)
         os.rename(self.work.store, self.target)
-        _sync(self.target.parent)
+        sync(self.target.parent)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

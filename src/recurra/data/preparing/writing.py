@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recurra.data.preparing.encoding import Encoded, Encoder
 from recurra.data.preparing.reading import Stretch
+from recurra.files import write_synced
 
 __all__ = ["Finished", "finished_shards", "write_file", "write_shards"]
 
@@ -140,10 +141,7 @@ def _write_record(records: Path, name: str, finished: Finished) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file under another name, force it to the disk, and rename it."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(scratch, [data])
     os.replace(scratch, path)
 
 

@@ -15,8 +15,8 @@ from recurra.config import as_mapping, from_mapping
 from recurra.data.series.config import Series, SeriesConfig, SeriesFormat
 from recurra.data.series.reading import Table, read_series
 from recurra.data.series.windows import Windows, WindowStream
-from recurra.data.store import new_folder
-from recurra.errors import ConfigError, DataError
+from recurra.errors import ConfigError, CorpusError, DataError
+from recurra.files import new_folder
 
 __all__ = ["SeriesData"]
 
@@ -99,7 +99,7 @@ class SeriesData:
 
     def save(self, folder: str | Path) -> None:
         """Write everything into a new folder."""
-        with new_folder(folder) as path:
+        with new_folder(folder, CorpusError) as path:
             names = ("times", "values", "covariates")
             arrays = {f"{name}_{n}": getattr(one, name) for n, one in enumerate(self.series) for name in names}
             np.savez(path / "series.npz", **arrays)

@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from recurra.data import Tokenizer
-from recurra.errors import ConfigError
-from recurra.export.formats import new_folder
+from recurra.errors import ConfigError, RunError
 from recurra.export.onnx.models import subject_of
 from recurra.export.onnx.nodes import OPSET
 from recurra.export.onnx.runner import SEQUENCE, STEP
 from recurra.export.onnx.verifying import largest_difference
+from recurra.files import new_folder
 from recurra.models.modes import evaluating
 from recurra.training import Run
 
@@ -45,7 +45,7 @@ def to_onnx(module: nn.Module, folder: str | os.PathLike[str], *, lengths: bool 
     Raises: ConfigError for what cannot be written, with the operation in the way; RunError if the folder exists, cannot
         be written, or holds graphs that do not do what the module does; DataError if onnx is not installed.
     """
-    with new_folder(Path(folder)) as scratch:
+    with new_folder(folder, RunError) as scratch:
         return _write(module, scratch, lengths)
 
 
