@@ -12,7 +12,7 @@ from typing import Any
 
 from recurra.errors import RecurraError
 
-__all__ = ["file_digest", "new_folder", "sync", "write_synced"]
+__all__ = ["file_digest", "new_folder", "sync", "try_lock", "write_synced"]
 
 
 def sync(path: Path) -> None:
@@ -40,6 +40,23 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed or the process ends; return False if another one holds it.
+
+    Where the system, or the file system, has no locks, nobody is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    with contextlib.suppress(OSError):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from recurra.checkpoint.files import named_failures
 from recurra.errors import RunError
-from recurra.files import sync
+from recurra.files import sync, try_lock
 
 __all__ = ["MARKER", "is_being_made", "is_unfinished", "making"]
 
@@ -28,12 +27,9 @@ def is_being_made(folder: Path) -> bool:
     """Whether another process is making a run directory there, as far as its file system knows locks."""
     try:
         with (folder / MARKER).open("rb") as marker:
-            fcntl.flock(marker, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not try_lock(marker.fileno())
     except OSError:
         return False
-    return False
 
 
 @contextlib.contextmanager
@@ -82,11 +78,8 @@ def _claim(marker: Path, *, is_new: bool) -> int:
     except (FileExistsError, FileNotFoundError):
         raise taken from None
     try:
-        with contextlib.suppress(OSError):  # of a file system without locks
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise taken from None
+        if not try_lock(descriptor):
+            raise taken
         # Between the look and the lock another process may have finished it.
         if not marker.exists() or os.fstat(descriptor).st_ino != marker.stat().st_ino:
             raise taken

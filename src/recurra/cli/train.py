@@ -76,7 +76,8 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Train a recurrent language model on CORPUS: a text file, a folder of text files, - for stdin, or `counting`.
+    """Train a recurrent language model on CORPUS: a text file, a folder of text files, a store that
+    `recurra prepare` has made, - for stdin, or `counting`.
 
     Without CORPUS it learns the built-in `counting`: numbers in words. Ends with the validation perplexity, a sample
     and the path of the run, which every other command reads.

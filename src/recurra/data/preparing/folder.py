@@ -21,7 +21,7 @@ from recurra.data.preparing.work import PARTS, Plan, Work
 from recurra.data.preparing.writing import write_file
 from recurra.data.tokenizers import Tokenizer, load_tokenizer
 from recurra.errors import CorpusError
-from recurra.files import sync
+from recurra.files import sync, try_lock
 
 __all__ = ["Preparation", "finished", "given_vocabulary", "plan", "plan_digest"]
 
@@ -112,14 +112,10 @@ class Preparation:
             self._lock.close()
 
     def _locked(self) -> IO[bytes]:
-        import fcntl
-
         lock = (self.work.folder / "lock").open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(lock.fileno()):
             lock.close()
-            raise CorpusError(f"another process is preparing {self.target}; wait for it") from None
+            raise CorpusError(f"another process is preparing {self.target}; wait for it")
         return lock
 
     def _difference(self, file: Path) -> str:
